@@ -1,0 +1,1 @@
+"""Tune pre-trained embeddings to a task, judge honestly, ship the result."""

@@ -1,0 +1,147 @@
+"""What a user's data becomes: queries, documents and who belongs to whom, in Arrow tables."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+Task = Literal["retrieval", "classification"]
+
+ITEMS = pa.schema([("id", pa.string()), ("text", pa.string()), ("file", pa.string()), ("line", pa.int64())])
+"""Schema of queries and of documents; classification adds ``label`` and ``split``."""
+
+QRELS = pa.schema(
+    [
+        ("query", pa.int32()),
+        ("document", pa.int32()),
+        ("grade", pa.float32()),
+        ("split", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.int64()),
+    ]
+)
+"""Schema of judgements: row numbers of the two tables; a grade of 0 or less says 'not relevant'."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A task's data. Build one with :func:`embedtune.data.read`.
+
+    Parameters
+    ----------
+    task : str
+        ``"retrieval"`` or ``"classification"``.
+    documents : pyarrow.Table
+        Schema :data:`ITEMS`; for classification the labelled items, with a column
+        ``label`` (list of strings) and a column ``split``.
+    queries : pyarrow.Table
+        Schema :data:`ITEMS`; empty for classification.
+    qrels : pyarrow.Table
+        Schema :data:`QRELS`; empty for classification.
+    roles : dict
+        Which column or file was understood as what, for the user to confirm.
+    source : str
+        Where the data came from, for messages.
+    """
+
+    task: Task
+    documents: pa.Table
+    queries: pa.Table = field(default_factory=ITEMS.empty_table)
+    qrels: pa.Table = field(default_factory=QRELS.empty_table)
+    roles: dict[str, str] = field(default_factory=dict)
+    source: str = "data"
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits present, train, dev and test first."""
+        table = self.documents if self.task == "classification" else self.qrels
+        found = set(pc.unique(table["split"]).to_pylist()) if len(table) else set()
+        known = [name for name in ("train", "dev", "test") if name in found]
+        return (*known, *sorted(found - set(known)))
+
+    def relevance(self, splits: Iterable[str] | None = None) -> csr_matrix:
+        """Positive judgements as a sparse matrix of grades, float32 (queries, documents)."""
+        return self._judgements(splits, positive=True)
+
+    def negatives(self, splits: Iterable[str] | None = None) -> csr_matrix:
+        """Judged non-relevant pairs as a sparse matrix of ones, float32 (queries, documents)."""
+        return self._judgements(splits, positive=False)
+
+    def _judgements(self, splits: Iterable[str] | None, *, positive: bool) -> csr_matrix:
+        shape = (len(self.queries), len(self.documents))
+        qrels = self.qrels
+        if splits is not None:
+            qrels = qrels.filter(pc.is_in(qrels["split"], pa.array(list(splits), pa.string())))
+        grade = qrels["grade"].to_numpy()
+        keep = grade > 0 if positive else grade <= 0
+        rows, cols = qrels["query"].to_numpy()[keep], qrels["document"].to_numpy()[keep]
+        values = grade[keep] if positive else np.ones(keep.sum(), np.float32)
+        pairs = csr_matrix((values, (rows, cols)), shape=shape)
+        if len(values) and pairs.nnz < len(values):  # the same pair judged twice: keep the highest grade, not the sum
+            order = np.lexsort((values, cols, rows))
+            last = np.r_[np.diff(rows[order]) != 0, True] | np.r_[np.diff(cols[order]) != 0, True]
+            chosen = order[last]
+            pairs = csr_matrix((values[chosen], (rows[chosen], cols[chosen])), shape=shape)
+        pairs.sort_indices()
+        return pairs
+
+    def query_rows(self, splits: Iterable[str]) -> NDArray[np.int64]:
+        """Rows of the queries that have a positive in any of ``splits``, ascending."""
+        return np.flatnonzero(np.diff(self.relevance(splits).indptr))
+
+    @cached_property
+    def query_texts(self) -> list[str]:
+        """The queries' texts, in the order of the table."""
+        return self.queries["text"].to_pylist()
+
+    @cached_property
+    def document_texts(self) -> list[str]:
+        """The documents' texts, in the order of the table."""
+        return self.documents["text"].to_pylist()
+
+    @cached_property
+    def query_ids(self) -> list[str]:
+        """The queries' ids, in the order of the table."""
+        return self.queries["id"].to_pylist()
+
+    @cached_property
+    def document_ids(self) -> list[str]:
+        """The documents' ids, in the order of the table."""
+        return self.documents["id"].to_pylist()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over ids, texts, judgements and labels; places in files do not count."""
+        digest = hashlib.sha256(self.task.encode())
+        for table, columns in (
+            (self.queries, ("id", "text")),
+            (self.documents, ("id", "text", "label", "split")),
+            (self.qrels, ("query", "document", "grade", "split")),
+        ):
+            kept = table.select([name for name in columns if name in table.column_names]).combine_chunks()
+            sink = pa.BufferOutputStream()
+            with pa.ipc.new_stream(sink, kept.schema) as writer:
+                writer.write_table(kept)
+            digest.update(sink.getvalue())
+        return digest.hexdigest()
+
+
+def items(rows: Sequence[tuple[str, str, str, int]]) -> pa.Table:
+    """Build a table of :data:`ITEMS` from (id, text, file, line) rows."""
+    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEMS, strict=True)], schema=ITEMS)
+
+
+def judgements(rows: Sequence[tuple[int, int, float, str, str, int]]) -> pa.Table:
+    """Build a table of :data:`QRELS` from (query, document, grade, split, file, line) rows."""
+    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], [], [], []]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, QRELS, strict=True)], schema=QRELS)

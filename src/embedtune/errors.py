@@ -1,0 +1,87 @@
+"""Every exception that embedtune raises on purpose.
+
+::
+
+    EmbedtuneError
+    ├── UserError (ValueError)      the input is wrong; the CLI prints one line and exits with 2
+    │   ├── DataError               a dataset: file, line and column where known
+    │   ├── VectorError             vectors: NaN, infinite, zero, of the wrong shape
+    │   ├── ModelNotFound           a base model that cannot be found or reached
+    │   ├── ArtifactError           a folder that is not a whole embedtune artifact
+    │   └── OutputExists            an output that would be overwritten
+    ├── MissingExtra (ImportError)  an optional dependency is not installed; exit code 2
+    └── DiskFull (OSError)          a write failed for lack of room; exit code 1, nothing half-written
+"""
+
+from __future__ import annotations
+
+
+class EmbedtuneError(Exception):
+    """Root of the tree; never raised itself."""
+
+
+class UserError(EmbedtuneError, ValueError):
+    """A mistake in what the user gave: what is wrong, where, and how to mend it.
+
+    Parameters
+    ----------
+    what : str
+        What was wrong, with the value seen.
+    where : str, optional
+        The place: ``file``, ``file:line`` or ``file:line, column 'x'``.
+    fix : str, optional
+        What to do next, in the imperative.
+
+    Examples
+    --------
+    >>> print(UserError("column 'query' is missing", where="pairs.csv:1", fix="name the column 'query'"))
+    pairs.csv:1: column 'query' is missing; name the column 'query'
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        line = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{line}; {self.fix}" if self.fix else line
+
+
+class DataError(UserError):
+    """A dataset that cannot be read as it stands."""
+
+
+class VectorError(UserError):
+    """Vectors that are not finite, are zero, or do not have the shape they must."""
+
+
+class ModelNotFound(UserError):
+    """A base model that is not a folder, not an installed package, and not reachable on the hub."""
+
+
+class ArtifactError(UserError):
+    """A folder that is not an embedtune artifact, or one that was damaged."""
+
+
+class OutputExists(UserError):
+    """An output path that exists already and would be overwritten."""
+
+
+class MissingExtra(EmbedtuneError, ImportError):
+    """An optional dependency that is not installed.
+
+    Attributes
+    ----------
+    extra : str
+        The extra that installs it.
+    module : str
+        The module that could not be imported.
+    """
+
+    def __init__(self, who: str, module: str, extra: str) -> None:
+        self.extra, self.module = extra, module
+        super().__init__(f"{who} needs {module}: pip install 'embedtune[{extra}]'")
+
+
+class DiskFull(EmbedtuneError, OSError):
+    """A write that failed because the disk is full; the temporary file has been removed."""

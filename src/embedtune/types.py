@@ -45,8 +45,10 @@ class Encoder(Protocol):
 class Transform(Protocol):
     """A fitted map of vectors. Never changes its input; new documents always work."""
 
-    kind: str
-    """Its name in the registry of transforms, and in manifests."""
+    @property
+    def kind(self) -> str:
+        """Its name in the registry of transforms, and in manifests; a class attribute will do."""
+        ...
 
     def queries(self, x: Vectors) -> Vectors:
         """Map query vectors (n, d) to (n, d')."""
@@ -54,6 +56,10 @@ class Transform(Protocol):
 
     def documents(self, x: Vectors, ids: Sequence[str] | None = None) -> Vectors:
         """Map document vectors (n, d) to (n, d'); ``ids`` names the rows for maps that know items."""
+        ...
+
+    def scaled(self, strength: float) -> Transform:
+        """Give the same map at ``strength``: 0 is the identity, 1 is the map itself."""
         ...
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

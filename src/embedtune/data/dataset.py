@@ -14,10 +14,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from embedtune.data.problems import Problem
+
 Task = Literal["retrieval", "classification"]
 
 ITEMS = pa.schema([("id", pa.string()), ("text", pa.string()), ("file", pa.string()), ("line", pa.int64())])
 """Schema of queries and of documents; classification adds ``label`` and ``split``."""
+
+LABELLED = pa.schema([*ITEMS, ("label", pa.list_(pa.string())), ("split", pa.string())])
+"""Schema of the documents of a classification dataset."""
 
 QRELS = pa.schema(
     [
@@ -51,6 +56,8 @@ class Dataset:
         Which column or file was understood as what, for the user to confirm.
     source : str
         Where the data came from, for messages.
+    problems : tuple of Problem
+        What a lenient reading left out; empty after a strict one. Findings are made of it.
     """
 
     task: Task
@@ -59,6 +66,7 @@ class Dataset:
     qrels: pa.Table = field(default_factory=QRELS.empty_table)
     roles: dict[str, str] = field(default_factory=dict)
     source: str = "data"
+    problems: tuple[Problem, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -119,6 +127,13 @@ class Dataset:
         return self.documents["id"].to_pylist()
 
     @cached_property
+    def labels(self) -> list[list[str]]:
+        """The labels of each document of a classification dataset; empty lists are 'none applies'."""
+        if "label" not in self.documents.column_names:
+            return []
+        return self.documents["label"].to_pylist()
+
+    @cached_property
     def fingerprint(self) -> str:
         """sha256 over ids, texts, judgements and labels; places in files do not count."""
         digest = hashlib.sha256(self.task.encode())
@@ -139,6 +154,12 @@ def items(rows: Sequence[tuple[str, str, str, int]]) -> pa.Table:
     """Build a table of :data:`ITEMS` from (id, text, file, line) rows."""
     columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
     return pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEMS, strict=True)], schema=ITEMS)
+
+
+def labelled(rows: Sequence[tuple[str, str, str, int, list[str], str]]) -> pa.Table:
+    """Build a table of :data:`LABELLED` from (id, text, file, line, labels, split) rows."""
+    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], [], [], []]
+    return pa.table([pa.array(c, f.type) for c, f in zip(columns, LABELLED, strict=True)], schema=LABELLED)
 
 
 def judgements(rows: Sequence[tuple[int, int, float, str, str, int]]) -> pa.Table:

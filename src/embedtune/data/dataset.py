@@ -94,7 +94,9 @@ class Dataset:
         rows, cols = qrels["query"].to_numpy()[keep], qrels["document"].to_numpy()[keep]
         values = grade[keep] if positive else np.ones(keep.sum(), np.float32)
         pairs = csr_matrix((values, (rows, cols)), shape=shape)
-        if len(values) and pairs.nnz < len(values):  # the same pair judged twice: keep the highest grade, not the sum
+        if len(values) and pairs.nnz < len(
+            values
+        ):  # the same pair judged twice: keep the highest grade, not the sum
             order = np.lexsort((values, cols, rows))
             last = np.r_[np.diff(rows[order]) != 0, True] | np.r_[np.diff(cols[order]) != 0, True]
             chosen = order[last]

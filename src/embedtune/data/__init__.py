@@ -1,0 +1,82 @@
+"""The data room: read a dataset from where it lies, and look at what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from embedtune.data.dataset import Dataset, Task
+from embedtune.data.problems import Problems
+from embedtune.data.readers import READERS, Request
+from embedtune.data.roles import check_roles
+from embedtune.errors import DataError
+
+if TYPE_CHECKING:
+    from embedtune.data.checks.finding import Finding
+    from embedtune.types import Encoder
+
+__all__ = ["READERS", "Dataset", "check", "read"]
+
+
+def read(
+    source: Any,
+    *,
+    task: Task | None = None,
+    roles: Mapping[str, str | None] | None = None,
+    strict: bool = True,
+) -> Dataset:
+    """Read a dataset.
+
+    Parameters
+    ----------
+    source : path, list of dicts, DataFrame, pyarrow.Table or Dataset
+        A BEIR folder; a JSONL, JSON, CSV, TSV, Parquet or Arrow file; a folder with such files named
+        train, dev and test; or rows in memory. A Dataset is returned as it is.
+    task : {"retrieval", "classification"}, optional
+        Inferred from the columns where not given.
+    roles : dict, optional
+        Role to column name, for columns whose names do not say it: ``{"query": "my_col"}``. A role that
+        no column plays is switched off with None.
+    strict : bool
+        Raise at the first row that cannot be used. Otherwise leave such rows out and list them in
+        ``Dataset.problems``; what leaves nothing to read (a missing file, broken JSON) is raised all the same.
+
+    Raises
+    ------
+    DataError
+        With file, line and the way to mend it.
+
+    Examples
+    --------
+    >>> data = read([{"query": "sore throat", "positive": "Pharyngitis"}])
+    >>> data.task, data.splits, data.document_texts
+    ('retrieval', ('train',), ['Pharyngitis'])
+    """
+    if isinstance(source, Dataset):
+        return source
+    if task is not None and task not in get_args(Task):
+        raise DataError(f"there is no task called {task!r}", fix=f"choose from {', '.join(get_args(Task))}")
+    asked = Request(task, check_roles(roles or {}), Problems(strict))
+    if isinstance(source, str):
+        source = Path(source)
+    for name in READERS:
+        reader = READERS.load(name)()
+        if reader.accepts(source):
+            dataset: Dataset = reader.read(source, asked)
+            return dataset
+    kinds = "; ".join(entry.summary for entry in READERS.values())
+    raise DataError(f"cannot read a dataset from {type(source).__name__}", fix=f"give one of: {kinds}")
+
+
+def check(
+    source: Any,
+    *,
+    encoder: Encoder | None = None,
+    task: Task | None = None,
+    roles: Mapping[str, str | None] | None = None,
+) -> list[Finding]:
+    """Find what is wrong or suspicious in a dataset; see :func:`embedtune.data.checks.check`."""
+    from embedtune.data.checks import check as run
+
+    return run(source, encoder=encoder, task=task, roles=roles)

@@ -1,0 +1,181 @@
+"""BEIR folders: corpus.jsonl, queries.jsonl and qrels/<split>.tsv.
+
+References
+----------
+Thakur et al. 2021, BEIR: A Heterogeneous Benchmark for Zero-shot Evaluation of Information
+Retrieval Models, section 3 (the layout is that of its toolkit). Four-column qrels are TREC's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from embedtune.data.dataset import Dataset, judgements
+from embedtune.data.problems import Problems
+from embedtune.data.readers import Request
+from embedtune.data.readers.formats import json_lines
+from embedtune.data.readers.items import Items
+from embedtune.data.readers.text import lines
+from embedtune.data.readers.values import as_id, as_score, as_text, split_name
+from embedtune.errors import DataError
+
+_COLUMNS = {
+    "query": ("query-id", "query_id", "qid", "query"),
+    "document": ("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "document-id", "document_id"),
+    "score": ("score", "relevance", "grade", "label"),
+}
+
+
+class _Judgement(NamedTuple):
+    """One line of a qrels file."""
+
+    query: str
+    document: str
+    grade: float
+    line: int
+
+
+class Beir:
+    """Reads a folder in the layout of BEIR."""
+
+    def accepts(self, source: object) -> bool:
+        """Say whether ``source`` is a folder with a corpus, queries or qrels of BEIR."""
+        names = ("corpus.jsonl", "queries.jsonl", "qrels", "qrels.tsv")
+        return isinstance(source, Path) and any((source / name).exists() for name in names)
+
+    def read(self, source: Path, asked: Request) -> Dataset:
+        """Read corpus, queries and every qrels file; a document is its title, a space and its text.
+
+        Raises
+        ------
+        DataError
+            When a file is missing, or a line cannot be used.
+        """
+        if asked.task == "classification" or asked.roles:
+            what = "a BEIR folder is a retrieval dataset with fixed roles"
+            raise DataError(what, where=str(source), fix="leave out task and roles")
+        files = _qrels_files(source)
+        documents = _items(source / "corpus.jsonl", Items("document", "d", asked.problems), asked.problems)
+        queries = _items(source / "queries.jsonl", Items("query", "q", asked.problems), asked.problems)
+        judged: dict[tuple[int, int, float, str], tuple[str, int]] = {}
+        for path, split in files:
+            for judgement in _judgements(path, split, queries, documents, asked.problems):
+                key = (
+                    queries.by_id[judgement.query],
+                    documents.by_id[judgement.document],
+                    judgement.grade,
+                    split,
+                )
+                judged.setdefault(key, (str(path), judgement.line))
+        if not any(grade > 0 for _, _, grade, _ in judged):
+            fix = "add lines with a score above 0 to qrels"
+            raise DataError("no query has a relevant document", where=str(source), fix=fix)
+        return Dataset(
+            "retrieval",
+            documents.table(),
+            queries.table(),
+            judgements([(*key, *where) for key, where in judged.items()]),
+            roles={
+                "documents": "corpus.jsonl (title and text)",
+                "queries": "queries.jsonl",
+                "judgements": ", ".join(path.relative_to(source).as_posix() for path, _ in files),
+            },
+            source=str(source),
+            problems=tuple(asked.problems.found),
+        )
+
+
+def _qrels_files(folder: Path) -> list[tuple[Path, str]]:
+    """Find the qrels, train, dev and test first."""
+    found = [(path, split_name(path.stem)) for path in sorted((folder / "qrels").glob("*.tsv"))]
+    if not found and (folder / "qrels.tsv").is_file():
+        found = [(folder / "qrels.tsv", "train")]
+    if not found:
+        fix = "add qrels/train.tsv with the columns query-id, corpus-id, score"
+        raise DataError("there are no judgements", where=str(folder / "qrels"), fix=fix)
+    order = {"train": 0, "dev": 1, "test": 2}
+    return sorted(found, key=lambda file: order.get(file[1], 3))
+
+
+def _items(path: Path, into: Items, problems: Problems) -> Items:
+    """Read corpus or queries; an empty document is kept, an empty query is reported and left out."""
+    name = str(path)
+    for line, row in json_lines(path):
+        key = "id" if "id" in row and "_id" not in row else "_id"
+        id = as_id(row.get(key), key, name, line)
+        text = as_text(row.get("text"), "text", name, line)
+        if "text" not in row:
+            columns = ", ".join(row)
+            raise DataError(
+                "column 'text' is missing",
+                where=f"{name}:{line}",
+                fix=f"columns seen: {columns}; BEIR has _id and text",
+            )
+        text = f"{as_text(row.get('title'), 'title', name, line)} {text}".strip()
+        if not text and path.name == "queries.jsonl":
+            fix = "write its text, or remove it here and in qrels"
+            problems.add("empty-texts", f"query {id!r} is empty", file=name, line=line, fix=fix)
+            into.left_out.add(id)
+            continue
+        into.add(text, name, line, id)
+    return into
+
+
+def _judgements(
+    path: Path, split: str, queries: Items, documents: Items, problems: Problems
+) -> list[_Judgement]:
+    """Read one qrels file; ids that do not exist, queries without positive and an empty split are reported."""
+    name = str(path)
+    rows, kept = [row for row in _parse(path) if row.query not in queries.left_out], []
+    for row in rows:
+        for what, id, items in (("query", row.query, queries), ("document", row.document, documents)):
+            if id not in items.by_id:
+                place = "queries.jsonl" if what == "query" else "corpus.jsonl"
+                fix = f"add it to {place}, or remove the line"
+                problems.add(
+                    "missing-ids", f"{what} id {id!r} does not exist", file=name, line=row.line, fix=fix
+                )
+                break
+        else:
+            kept.append(row)
+    if not rows:
+        fix = "add lines to it, or remove the file"
+        problems.add("empty-splits", f"split {split!r} has no judgements", file=name, line=0, fix=fix)
+    positive = {row.query for row in rows if row.grade > 0}
+    for query, line in {row.query: row.line for row in reversed(kept) if row.query not in positive}.items():
+        what, fix = (
+            f"query {query!r} has no positive",
+            "judge a document above 0, or remove the query's lines",
+        )
+        problems.add("no-positive", what, file=name, line=line, fix=fix)
+    return kept
+
+
+def _parse(path: Path) -> list[_Judgement]:
+    """Read the lines of a qrels file: three columns, with or without header, or TREC's four."""
+    name, order, rows = str(path), [0, 1, 2], []
+    for number, line in lines(path):
+        cells = line.split("\t") if "\t" in line else line.split()
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
+            continue
+        if not rows and (header := _header(cells)):
+            order = header
+            continue
+        if len(cells) == 4 and order == [0, 1, 2]:
+            del cells[1]
+        if len(cells) <= max(order) or (order == [0, 1, 2] and len(cells) != 3):
+            what = f"the line has {len(cells)} columns"
+            fix = "write query-id, corpus-id and score, separated by tabs"
+            raise DataError(what, where=f"{name}:{number}", fix=fix)
+        query, document, score = (cells[at] for at in order)
+        rows.append(_Judgement(query, document, as_score(score, "score", name, number), number))
+    return rows
+
+
+def _header(cells: list[str]) -> list[int] | None:
+    """Give the positions of query, document and score where this is a header."""
+    names = [cell.lower() for cell in cells]
+    found = [next((n for n, name in enumerate(names) if name in known), -1) for known in _COLUMNS.values()]
+    return found if min(found) >= 0 else None

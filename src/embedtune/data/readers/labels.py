@@ -1,0 +1,71 @@
+"""Rows of (text, label) to a classification dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from embedtune.data.dataset import Dataset, labelled
+from embedtune.data.readers import Request
+from embedtune.data.readers.values import as_id, as_labels, as_split, as_text
+from embedtune.data.roles import Layout
+from embedtune.errors import DataError
+
+
+class Labels:
+    """Gathers labelled texts, row by row; a text that comes twice stays two items."""
+
+    def __init__(self, asked: Request) -> None:
+        self._problems = asked.problems
+        self._rows: list[tuple[str, str, str, int, list[str], str]] = []
+        self._by_id: dict[str, int] = {}
+
+    def add(self, row: Mapping[str, Any], layout: Layout, split: str, file: str, line: int) -> None:
+        """Take one row; a row without text or label is reported."""
+
+        def cell(role: str) -> tuple[Any, str]:
+            column = layout.one(role)
+            return (row.get(column), column) if column else (None, role)
+
+        if layout.one("split"):
+            split = as_split(*cell("split"), file, line)
+        text, labels = as_text(*cell("text"), file, line), as_labels(*cell("label"), file, line)
+        id = as_id(*cell("id"), file, line) if layout.one("id") else f"d{len(self._rows)}"
+        if not text.strip() or labels is None:
+            code, role = ("no-label", "label") if text.strip() else ("empty-texts", "text")
+            what, fix = f"the {role} (column {layout.one(role)!r}) is empty", "fill it in, or remove the row"
+            self._problems.add(code, what, file=file, line=line, fix=fix, text=text)
+        elif self._is_new(id, text, labels, file, line):
+            self._by_id[id] = len(self._rows)
+            self._rows.append((id, text, file, line, labels, split))
+
+    def _is_new(self, id: str, text: str, labels: list[str], file: str, line: int) -> bool:
+        """Say whether the id is new; one that has another content already is reported."""
+        if id not in self._by_id:
+            return True
+        _, first_text, first_file, first_line, first_labels, _ = self._rows[self._by_id[id]]
+        if (first_text, first_labels) != (text, labels):
+            what = f"id {id!r} has another content at {first_file}:{first_line}"
+            fix = "give every row its own id, or remove one of the two"
+            self._problems.add("duplicate-ids", what, file=file, line=line, fix=fix, text=text)
+        return False
+
+    def finish(self, roles: dict[str, str], source: str) -> Dataset:
+        """Give the dataset.
+
+        Raises
+        ------
+        DataError
+            When there is no labelled text.
+        """
+        if not self._rows:
+            raise DataError(
+                "there are no labelled texts", where=source, fix="add rows with a text and a label"
+            )
+        return Dataset(
+            "classification",
+            labelled(self._rows),
+            roles=roles,
+            source=source,
+            problems=tuple(self._problems.found),
+        )

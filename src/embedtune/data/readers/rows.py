@@ -1,0 +1,76 @@
+"""Rows with named columns, from wherever they come, to a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from embedtune.data.dataset import Dataset
+from embedtune.data.problems import place
+from embedtune.data.readers import Request
+from embedtune.data.readers.labels import Labels
+from embedtune.data.readers.pairs import Pairs
+from embedtune.data.roles import Layout, understand
+from embedtune.errors import DataError
+
+BUILDERS: dict[str, type[Pairs] | type[Labels]] = {"retrieval": Pairs, "classification": Labels}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file or object of rows; the data of a source is one part or, with splits, several."""
+
+    name: str
+    """File, or name of the data in memory."""
+    split: str
+    """Split of rows that do not name their own."""
+    rows: Iterator[tuple[int, Mapping[str, Any]]]
+    """Line (or row number, from 1) and cells by column name."""
+
+
+def build(parts: Sequence[Part], asked: Request, source: str) -> Dataset:
+    """Read the parts one after the other into one dataset.
+
+    Columns may differ from row to row, as they do in JSONL: whenever a new name appears, the roles
+    are worked out anew.
+
+    Raises
+    ------
+    DataError
+        When the columns are not understood, or name different tasks.
+    """
+    builder: Pairs | Labels | None = None
+    layout: Layout | None = None
+    roles: dict[str, str] = {}
+    empty = []
+    for part in parts:
+        columns: dict[str, None] = {}
+        for line, row in part.rows:
+            if not columns or not columns.keys() >= row.keys():
+                columns |= dict.fromkeys(row)
+                first = columns.keys() == row.keys()
+                layout = _same_task(layout, columns, asked, place(part.name, 1 if first else line))
+                roles |= layout.names()
+            if builder is None:
+                assert layout is not None
+                builder = BUILDERS[layout.task](asked)
+            builder.add(row, layout, part.split, part.name, line)
+        if not columns:
+            empty.append(part)
+    if builder is None or layout is None:
+        raise DataError("there are no rows", where=source, fix="give a file with at least one row of data")
+    for part in empty:
+        fix = "add rows to it, or remove the file"
+        asked.problems.add(
+            "empty-splits", f"split {part.split!r} has no rows", file=part.name, line=0, fix=fix
+        )
+    return builder.finish(roles, source)
+
+
+def _same_task(before: Layout | None, columns: Mapping[str, None], asked: Request, where: str) -> Layout:
+    layout = understand(columns, where=where, task=asked.task, roles=asked.roles)
+    if before is not None and before.task != layout.task:
+        what = f"these columns ({', '.join(columns)}) are for {layout.task}, those before for {before.task}"
+        raise DataError(what, where=where, fix="keep the two in separate sources, or name the task")
+    return layout

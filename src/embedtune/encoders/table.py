@@ -1,0 +1,27 @@
+"""The table of encoders."""
+
+from __future__ import annotations
+
+from embedtune.registry import Entry, Registry
+
+ENCODERS = Registry(
+    "encoder",
+    {
+        "transformer": Entry(
+            "embedtune.encoders.transformer:TransformerEncoder",
+            "text models that sentence-transformers runs",
+            extra="local",
+            module="sentence_transformers",
+        ),
+        "static": Entry(
+            "embedtune.encoders.static:StaticEncoder",
+            "token tables averaged over a text: wordllama, model2vec, StaticEmbedding; no torch",
+            extra="static",
+            module="tokenizers",
+        ),
+        "vectors": Entry(
+            "embedtune.encoders.vectors:VectorsEncoder",
+            "precomputed vectors by id: .npy, Parquet or Arrow files",
+        ),
+    },
+)

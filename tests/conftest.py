@@ -1,0 +1,91 @@
+"""Fixtures that every room may use: a cache of its own for each test, and a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+WORDS = (
+    "a the of and in heart lung liver kidney pain ache attack failure fever high low blood pressure sugar "
+    "skin rash itch red eye ear nose head stomach bone broken weak strong sleep tired cough cold query document"
+).split()
+"""The vocabulary of the tiny model; everything else is unknown to it."""
+
+
+@pytest.fixture(autouse=True)
+def cache_folder_of_its_own(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Give each test an empty cache folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("EMBEDTUNE_CACHE_DIR", str(folder))
+    monkeypatch.delenv("EMBEDTUNE_CACHE_SIZE", raising=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a sentence-transformers folder: a random BERT of width 32, mean pooling, normalised; 24 tokens."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+def make_tiny_model(folder: Path, *, seed: int = 0, prompts: dict[str, str] | None = None) -> Path:
+    """Write the model of :func:`tiny_model`."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("sentence_transformers")
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import Lowercase
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = {token: number for number, token in enumerate(special + WORDS)}
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = Lowercase(), Whitespace()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    ).save_pretrained(folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = BertConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=32,
+        )
+        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    files = {
+        "modules.json": [
+            {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
+            for number, (path, kind) in enumerate(
+                [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+            )
+        ],
+        "sentence_bert_config.json": {"max_seq_length": 24, "do_lower_case": False},
+        "1_Pooling/config.json": pooling,
+        "config_sentence_transformers.json": {
+            "__version__": {"sentence_transformers": "2.0.0"},
+            "prompts": prompts or {},
+            "similarity_fn_name": "cosine",
+        },
+    }
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content), "utf-8")
+    return folder

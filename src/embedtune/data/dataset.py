@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -18,20 +18,27 @@ from embedtune.data.problems import Problem
 
 Task = Literal["retrieval", "classification"]
 
-ITEMS = pa.schema([("id", pa.string()), ("text", pa.string()), ("file", pa.string()), ("line", pa.int64())])
+ITEMS = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("file", pa.string()),
+        pa.field("line", pa.int64()),
+    ]
+)
 """Schema of queries and of documents; classification adds ``label`` and ``split``."""
 
-LABELLED = pa.schema([*ITEMS, ("label", pa.list_(pa.string())), ("split", pa.string())])
+LABELLED = pa.schema([*ITEMS, pa.field("label", pa.list_(pa.string())), pa.field("split", pa.string())])
 """Schema of the documents of a classification dataset."""
 
 QRELS = pa.schema(
     [
-        ("query", pa.int32()),
-        ("document", pa.int32()),
-        ("grade", pa.float32()),
-        ("split", pa.string()),
-        ("file", pa.string()),
-        ("line", pa.int64()),
+        pa.field("query", pa.int32()),
+        pa.field("document", pa.int32()),
+        pa.field("grade", pa.float32()),
+        pa.field("split", pa.string()),
+        pa.field("file", pa.string()),
+        pa.field("line", pa.int64()),
     ]
 )
 """Schema of judgements: row numbers of the two tables; a grade of 0 or less says 'not relevant'."""
@@ -72,7 +79,7 @@ class Dataset:
     def splits(self) -> tuple[str, ...]:
         """Names of the splits present, train, dev and test first."""
         table = self.documents if self.task == "classification" else self.qrels
-        found = set(pc.unique(table["split"]).to_pylist()) if len(table) else set()
+        found = set(cells(table, "split"))
         known = [name for name in ("train", "dev", "test") if name in found]
         return (*known, *sorted(found - set(known)))
 
@@ -111,29 +118,29 @@ class Dataset:
     @cached_property
     def query_texts(self) -> list[str]:
         """The queries' texts, in the order of the table."""
-        return self.queries["text"].to_pylist()
+        return cells(self.queries, "text")
 
     @cached_property
     def document_texts(self) -> list[str]:
         """The documents' texts, in the order of the table."""
-        return self.documents["text"].to_pylist()
+        return cells(self.documents, "text")
 
     @cached_property
     def query_ids(self) -> list[str]:
         """The queries' ids, in the order of the table."""
-        return self.queries["id"].to_pylist()
+        return cells(self.queries, "id")
 
     @cached_property
     def document_ids(self) -> list[str]:
         """The documents' ids, in the order of the table."""
-        return self.documents["id"].to_pylist()
+        return cells(self.documents, "id")
 
     @cached_property
     def labels(self) -> list[list[str]]:
         """The labels of each document of a classification dataset; empty lists are 'none applies'."""
         if "label" not in self.documents.column_names:
             return []
-        return self.documents["label"].to_pylist()
+        return cells(self.documents, "label")
 
     @cached_property
     def fingerprint(self) -> str:
@@ -152,19 +159,27 @@ class Dataset:
         return digest.hexdigest()
 
 
+def cells(table: pa.Table, column: str) -> list[Any]:
+    """Give a column of a table as a Python list."""
+    return table[column].to_pylist()
+
+
 def items(rows: Sequence[tuple[str, str, str, int]]) -> pa.Table:
     """Build a table of :data:`ITEMS` from (id, text, file, line) rows."""
-    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], []]
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, ITEMS, strict=True)], schema=ITEMS)
+    return _table(rows, ITEMS)
 
 
 def labelled(rows: Sequence[tuple[str, str, str, int, list[str], str]]) -> pa.Table:
     """Build a table of :data:`LABELLED` from (id, text, file, line, labels, split) rows."""
-    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], [], [], []]
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, LABELLED, strict=True)], schema=LABELLED)
+    return _table(rows, LABELLED)
 
 
 def judgements(rows: Sequence[tuple[int, int, float, str, str, int]]) -> pa.Table:
     """Build a table of :data:`QRELS` from (query, document, grade, split, file, line) rows."""
-    columns = list(zip(*rows, strict=True)) if rows else [[], [], [], [], [], []]
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, QRELS, strict=True)], schema=QRELS)
+    return _table(rows, QRELS)
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [[] for _ in schema]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.table(arrays, schema=schema)

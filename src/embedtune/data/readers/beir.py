@@ -149,12 +149,13 @@ def _judgements(
             "judge a document above 0, or remove the query's lines",
         )
         problems.add("no-positive", what, file=name, line=line, fix=fix)
-    return kept
+    return [row for row in kept if row.query in positive]
 
 
 def _parse(path: Path) -> list[_Judgement]:
     """Read the lines of a qrels file: three columns, with or without header, or TREC's four."""
-    name, order, rows = str(path), [0, 1, 2], []
+    name, order = str(path), [0, 1, 2]
+    rows: list[_Judgement] = []
     for number, line in lines(path):
         cells = line.split("\t") if "\t" in line else line.split()
         cells = [cell.strip() for cell in cells]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pyarrow as pa
 
 from embedtune.data.dataset import items
@@ -58,11 +60,8 @@ class Items:
 
     def table(self) -> pa.Table:
         """Give the Arrow table, with an id for every row."""
-        named, number = [], 0
-        for id, text, file, line in self._rows:
-            if id is None:
-                while (id := f"{self._prefix}{number}") in self.by_id:
-                    number += 1
-                number += 1
-            named.append((id, text, file, line))
-        return items(named)
+        unnamed = (id for n in count() if (id := f"{self._prefix}{n}") not in self.by_id)
+        rows = [
+            (next(unnamed) if id is None else id, text, file, line) for id, text, file, line in self._rows
+        ]
+        return items(rows)

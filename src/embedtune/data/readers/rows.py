@@ -47,18 +47,17 @@ def build(parts: Sequence[Part], asked: Request, source: str) -> Dataset:
     for part in parts:
         columns: dict[str, None] = {}
         for line, row in part.rows:
-            if not columns or not columns.keys() >= row.keys():
+            if layout is None or not columns.keys() >= row.keys():
+                where = place(part.name, line if columns else 1)
                 columns |= dict.fromkeys(row)
-                first = columns.keys() == row.keys()
-                layout = _same_task(layout, columns, asked, place(part.name, 1 if first else line))
+                layout = _same_task(layout, columns, asked, where)
                 roles |= layout.names()
             if builder is None:
-                assert layout is not None
                 builder = BUILDERS[layout.task](asked)
             builder.add(row, layout, part.split, part.name, line)
         if not columns:
             empty.append(part)
-    if builder is None or layout is None:
+    if builder is None:
         raise DataError("there are no rows", where=source, fix="give a file with at least one row of data")
     for part in empty:
         fix = "add rows to it, or remove the file"

@@ -1,0 +1,112 @@
+"""What was understood of a dataset, to be confirmed before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from embedtune.data.dataset import Dataset, Task, cells
+
+_ROWS, _POSITIVES, _WIDTH = 3, 3, 100
+
+
+@dataclass(frozen=True)
+class ExampleRow:
+    """One labelled row: a query and its positives, or a text and its labels."""
+
+    text: str
+    targets: list[str]
+    """The relevant documents' texts or the labels; at most three, shortened."""
+    split: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a dataset holds; plain data that goes into JSON."""
+
+    task: Task
+    source: str
+    counts: dict[str, int]
+    """Of queries, documents and judgements; for classification of texts and labels."""
+    splits: dict[str, dict[str, int]]
+    """For each split, its queries and positive judgements; for classification its texts."""
+    roles: dict[str, str]
+    """Role to the column or file that plays it."""
+    examples: list[ExampleRow]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the description as plain dicts and lists."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
+        lines = [f"{self.source}: {self.task}, {counts}"]
+        for split, numbers in self.splits.items():
+            lines.append(
+                f"  split {split}: " + ", ".join(f"{count:,} {name}" for name, count in numbers.items())
+            )
+        for role, column in self.roles.items():
+            lines.append(f"  {role}: {column}")
+        for row in self.examples:
+            lines += [f"  {row.text}", *(f"    → {target}" for target in row.targets or ["(none)"])]
+        return "\n".join(lines)
+
+
+def describe(dataset: Dataset) -> Description:
+    """Give the task, counts, splits, roles and three example rows of a dataset.
+
+    The examples are taken from the beginning, the middle and the end of the labelled rows.
+    """
+    inside = _classification(dataset) if dataset.task == "classification" else _retrieval(dataset)
+    counts, splits, rows = inside
+    return Description(dataset.task, dataset.source, counts, splits, dict(dataset.roles), rows)
+
+
+_Inside = tuple[dict[str, int], dict[str, dict[str, int]], list[ExampleRow]]
+
+
+def _retrieval(dataset: Dataset) -> _Inside:
+    counts = {
+        "queries": len(dataset.queries),
+        "documents": len(dataset.documents),
+        "judgements": len(dataset.qrels),
+    }
+    splits, rows = {}, []
+    for split in dataset.splits:
+        relevant = dataset.relevance([split])
+        splits[split] = {
+            "queries": int(np.count_nonzero(np.diff(relevant.indptr))),
+            "positives": int(relevant.nnz),
+        }
+    first = next((split for split, numbers in splits.items() if numbers["queries"]), None)
+    if first is not None:
+        relevant, labelled = dataset.relevance([first]), dataset.query_rows([first])
+        for query in labelled[_spread(len(labelled))].tolist():
+            found = relevant.indices[relevant.indptr[query] : relevant.indptr[query + 1]][:_POSITIVES]
+            targets = [_shorten(dataset.document_texts[document]) for document in found]
+            rows.append(ExampleRow(_shorten(dataset.query_texts[query]), targets, first))
+    return counts, splits, rows
+
+
+def _classification(dataset: Dataset) -> _Inside:
+    names = cells(dataset.documents, "split")
+    labels = {label for labels in dataset.labels for label in labels}
+    counts = {"texts": len(dataset.documents), "labels": len(labels)}
+    splits = {split: {"texts": names.count(split)} for split in dataset.splits}
+    rows = [
+        ExampleRow(_shorten(dataset.document_texts[row]), dataset.labels[row][:_POSITIVES], names[row])
+        for row in _spread(len(names))
+    ]
+    return counts, splits, rows
+
+
+def _spread(count: int) -> list[int]:
+    """Up to three rows: first, middle, last."""
+    return sorted({0, count // 2, count - 1}) if count >= _ROWS else list(range(count))
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

@@ -1,0 +1,144 @@
+"""The model card: what the artifact is, whether it helped, how to use it, and where it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_STRATA = ("overall", "seen", "unseen")
+_WORDS = ("text", "summary", "words", "reason", "decision", "verdict")
+_SIDES = {
+    "query": "queries are mapped, documents are not: stored document vectors of the base stay valid",
+    "document": "documents are mapped, queries are not",
+    "both": "queries and documents are mapped, each by its own matrix",
+    "shared": "queries and documents are mapped by the same matrix",
+}
+
+
+def model_card(manifest: Mapping[str, Any]) -> str:
+    """Write the card of an artifact from its manifest, as Markdown with a YAML head."""
+    parts = [
+        _head(manifest),
+        _verdict(manifest),
+        _metrics(manifest),
+        _how_to(manifest),
+        _facts(manifest),
+        _limits(manifest),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(manifest: Mapping[str, Any]) -> str:
+    library = "sentence-transformers" if manifest["stock_loader"] != "none" else "embedtune"
+    name = manifest["base"]["name"]
+    return (
+        f"---\nlibrary_name: {library}\npipeline_tag: sentence-similarity\ntags:\n- embedtune\n"
+        f"- sentence-transformers\n- feature-extraction\n---\n\n# {name}, tuned with embedtune"
+    )
+
+
+def _verdict(manifest: Mapping[str, Any]) -> str:
+    return f"## Verdict\n\n{verdict_words(manifest.get('verdict'))}"
+
+
+def verdict_words(verdict: Any) -> str:
+    """Give a verdict's own words, or say that there is none."""
+    if isinstance(verdict, Mapping):
+        words = next((verdict[key] for key in _WORDS if isinstance(verdict.get(key), str)), None)
+        reasons = [
+            str(reason) for reason in verdict.get("reasons") or () if isinstance(verdict.get("reasons"), list)
+        ]
+        if words:
+            return "\n".join([words, *(f"- {reason}" for reason in reasons)])
+    return (
+        verdict if isinstance(verdict, str) else "None was given: nobody has judged whether this map helps."
+    )
+
+
+def _metrics(manifest: Mapping[str, Any]) -> str:
+    metrics = manifest.get("metrics") or {}
+    base, tuned = metrics.get("base"), metrics.get("tuned")
+    if isinstance(base, Mapping) and isinstance(tuned, Mapping):
+        rows = [(name, base.get(name), tuned.get(name)) for name in _STRATA if name in base or name in tuned]
+        named = [base.get("metrics") or {}, tuned.get("metrics") or {}]
+        rows += [(name, named[0].get(name), named[1].get(name)) for name in sorted({**named[0], **named[1]})]
+        lines = [f"| {metrics.get('metric', 'metric')} | base | tuned |", "| --- | --- | --- |"]
+        lines += [f"| {name} | {_number(before)} | {_number(after)} |" for name, before, after in rows]
+    else:
+        rows = [
+            (name, value, None) for name, value in sorted(metrics.items()) if isinstance(value, (int, float))
+        ]
+        lines = [
+            "| metric | value |",
+            "| --- | --- |",
+            *(f"| {name} | {_number(value)} |" for name, value, _ in rows),
+        ]
+    return "## Metrics\n\n" + "\n".join(lines) if rows else ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
+
+
+def _how_to(manifest: Mapping[str, Any]) -> str:
+    own = (
+        '## Use\n\n```python\nimport embedtune\n\ntuned = embedtune.load("path/to/this/folder")\n'
+        'queries = tuned.encode_queries(["a question"])\n'
+        'documents = tuned.encode_documents(["a text", "another"])\n'
+        'hits = tuned.search("a question", ["a text", "another"], k=2)\n```'
+    )
+    if manifest["stock_loader"] == "none":
+        return f"{own}\n\nThis folder does not load in sentence-transformers: {manifest['stock_why']}."
+    stock = (
+        "Without embedtune, in sentence-transformers"
+        f"{' 5.0 or newer' if manifest['stock_routed'] else ''}:\n\n```python\n"
+        'from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer("path/to/this/folder")\n'
+        'queries = model.encode_query(["a question"])\ndocuments = model.encode_document(["a text", "another"])\n```'
+    )
+    if manifest["stock_loader"] == "without item deltas":
+        stock += (
+            "\n\nDocuments that have a delta of their own get it in embedtune only, by their ids; "
+            "sentence-transformers gives them the vector that a new document gets."
+        )
+    if manifest["stock_routed"]:
+        stock += (
+            "\n\nQueries and documents take different ways: plain `model.encode` treats everything as a document. "
+            "Servers that know no router (text-embeddings-inference among them) serve the base's vectors."
+        )
+    return f"{own}\n\n{stock}"
+
+
+def _facts(manifest: Mapping[str, Any]) -> str:
+    base, data = manifest["base"], manifest.get("data") or {}
+    facts = [
+        f"base: {base['name']}, {base['dimension']} dimensions, fingerprint `{base['fingerprint']}`",
+        f"vectors: {manifest['dimension']} dimensions, compared by {manifest['similarity']}",
+    ]
+    facts += [f"map: {_transform_words(entry)}" for entry in manifest["transforms"]] or [
+        "map: none, this is the base"
+    ]
+    if data:
+        counts = ", ".join(f"{value} {name}" for name, value in sorted((data.get("counts") or {}).items()))
+        facts.append(f"data: {data.get('task', 'unknown task')}{', ' if counts else ''}{counts}")
+        facts.append(f"data fingerprint: `{data.get('fingerprint', 'unknown')}`")
+    if manifest.get("seed") is not None:
+        facts.append(f"seed: {manifest['seed']}")
+    return "## Made from\n\n" + "\n".join(f"- {fact}" for fact in facts)
+
+
+def _transform_words(entry: Mapping[str, Any]) -> str:
+    settings = entry["settings"]
+    if entry["kind"] == "linear":
+        return f"linear; {_SIDES[settings['sides']]}"
+    return "a shift for each known document" if entry["kind"] == "item_deltas" else entry["kind"]
+
+
+def _limits(manifest: Mapping[str, Any]) -> str:
+    limits = [
+        "The figures hold for data like the data above; judge again on your own before relying on them.",
+        "Vectors of this model and of its base are not to be mixed in one index, save where a side is not mapped.",
+        "What the base cannot tell apart at all, a map of its vectors cannot either; its licence and biases apply.",
+    ]
+    if manifest["base"]["max_tokens"]:
+        limits.append(f"Of a text, the first {manifest['base']['max_tokens']} tokens are read.")
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

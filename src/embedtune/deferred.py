@@ -98,23 +98,35 @@ def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
         When the base is not in the artifact and cannot be found by its name.
     """
     entry = manifest["base"]
-    options: dict[str, Any] = {"similarity": manifest["similarity"]}
+    if entry.get("files"):
+        return _open_own_files(folder, manifest)
+    name, why = entry["name"], ""
+    if entry["content"] == "text" or ":" in name:
+        try:
+            return load_encoder(name)
+        except (ModelNotFound, DataError) as error:
+            why = f" ({error.what})"
+    raise ArtifactError(
+        f"the base {name!r} is not part of the artifact, and was not found{why}",
+        where=str(folder),
+        fix="pass it: load(folder, base=…)",
+    )
+
+
+def _open_own_files(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
+    entry = manifest["base"]
+    options: dict[str, Any] = {"name": entry["name"], "similarity": manifest["similarity"]}
     if entry["kind"] == "transformer":
         prompts = {f"{side}_prompt": prompt for side, prompt in entry["prompts"].items()}
         options |= {**prompts, "max_tokens": entry["max_tokens"]}
-    if entry.get("files"):
-        view = _view(folder, entry["files"])
-        encoder = load_encoder(f"{entry['kind']}:{view}", name=entry["name"], **options)
-        weakref.finalize(uncached(encoder), shutil.rmtree, view, True)
-        return encoder
+    view = _view(folder, entry["files"])
     try:
-        return load_encoder(entry["name"])
-    except (ModelNotFound, DataError) as error:
-        raise ArtifactError(
-            f"the base {entry['name']!r} is not part of the artifact, and was not found ({error})",
-            where=str(folder),
-            fix="pass it: load(folder, base=…)",
-        ) from None
+        encoder = load_encoder(f"{entry['kind']}:{view}", **options)
+    except BaseException:
+        shutil.rmtree(view, ignore_errors=True)
+        raise
+    weakref.finalize(uncached(encoder), shutil.rmtree, view, True)
+    return encoder
 
 
 def deferred_base(

@@ -82,7 +82,9 @@ class Tuned:
         """Give the tuned vectors of queries, float32 (n, d); unit length if similarity is cosine."""
         return self.transform.queries(self.encoder.encode(texts, kind="query"))
 
-    def encode_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> Vectors:
+    def encode_documents(
+        self, texts: Sequence[str], ids: Sequence[str] | None = None
+    ) -> Vectors:
         """Give the tuned vectors of documents, float32 (n, d); unit length if similarity is cosine.
 
         Parameters
@@ -92,7 +94,9 @@ class Tuned:
         ids : sequence of str, optional
             Their ids, for maps that know items; without ids they are treated as new documents.
         """
-        return self.transform.documents(self.encoder.encode(texts, kind="document"), ids)
+        return self.transform.documents(
+            self.encoder.encode(texts, kind="document"), ids
+        )
 
     @overload
     def search(self, queries: str, documents: Documents, k: int = 10) -> list[Hit]: ...
@@ -120,7 +124,10 @@ class Tuned:
         found = self._collection(documents)
         indices, scores = top_k(self.encode_queries(asked), found.vectors, k)
         hits = [
-            [Hit(found.ids[i], float(score), found.texts[i]) for i, score in zip(*row, strict=True)]
+            [
+                Hit(found.ids[i], float(score), found.texts[i])
+                for i, score in zip(*row, strict=True)
+            ]
             for row in zip(indices, scores, strict=True)
         ]
         return hits[0] if isinstance(queries, str) else hits
@@ -133,7 +140,11 @@ class Tuned:
             ids, texts = tuple(documents), tuple(documents.values())
         else:
             texts, named = tuple(documents), False
-            ids = texts if self.encoder.content == "id" else tuple(map(str, range(len(texts))))
+            ids = (
+                texts
+                if self.encoder.content == "id"
+                else tuple(map(str, range(len(texts))))
+            )
         last = self._last
         if (
             last
@@ -168,7 +179,9 @@ class Tuned:
             When there is no room; nothing is left behind.
         """
         target = Path(folder).expanduser()
-        with new_folder(target, replaces=manifests.is_artifact if overwrite else None) as out:
+        with new_folder(
+            target, replaces=manifests.is_artifact if overwrite else None
+        ) as out:
             written = self._write(out)
         self.manifest, self._folder = written, target
         return target
@@ -232,7 +245,9 @@ class Tuned:
             transform: Transform = Identity()
             for entry in read["transforms"]:
                 transform = then(transform, load_transform(entry, place))
-            tuned = cls(deferred_base(place, read, transform, base), transform, manifest=read)
+            tuned = cls(
+                deferred_base(place, read, transform, base), transform, manifest=read
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
                 f"the manifest is incomplete ({error})",
@@ -240,7 +255,11 @@ class Tuned:
                 fix=manifests.AGAIN,
             ) from None
         tuned.verdict, tuned.metrics = read.get("verdict"), read.get("metrics") or {}
-        tuned.data, tuned.seed, tuned._folder = read.get("data") or {}, read.get("seed"), place
+        tuned.data, tuned.seed, tuned._folder = (
+            read.get("data") or {},
+            read.get("seed"),
+            place,
+        )
         if verify == "full":
             tuned.verify()
         return tuned
@@ -254,13 +273,21 @@ class Tuned:
             When a file is damaged, the base is another one, or nothing has been saved yet.
         """
         if self._folder is None:
-            raise ArtifactError("this has not been saved, so there is nothing to verify", fix="save it first")
+            raise ArtifactError(
+                "this has not been saved, so there is nothing to verify",
+                fix="save it first",
+            )
         manifests.check_files(self._folder, manifests.read_manifest(self._folder))
-        Probes.load(self._folder).verify(self.encoder, self.transform, where=str(self._folder))
+        Probes.load(self._folder).verify(
+            self.encoder, self.transform, where=str(self._folder)
+        )
 
 
 def load(
-    folder: str | Path, *, verify: bool | Literal["full"] = True, base: str | Path | Encoder | None = None
+    folder: str | Path,
+    *,
+    verify: bool | Literal["full"] = True,
+    base: str | Path | Encoder | None = None,
 ) -> Tuned:
     """Load an artifact: :meth:`Tuned.load`."""
     return Tuned.load(folder, verify=verify, base=base)

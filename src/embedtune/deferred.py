@@ -34,7 +34,10 @@ class DeferredEncoder:
     """
 
     def __init__(
-        self, entry: Mapping[str, Any], similarity: Similarity, open_base: Callable[[], Encoder]
+        self,
+        entry: Mapping[str, Any],
+        similarity: Similarity,
+        open_base: Callable[[], Encoder],
     ) -> None:
         self.name: str = entry["name"]
         self.dimension: int = entry["dimension"]
@@ -80,7 +83,9 @@ def describe_base(encoder: Encoder) -> dict[str, Any]:
     path = f"{type(inner).__module__}:{type(inner).__qualname__}"
     return {
         "name": _portable(encoder.name),
-        "kind": next((name for name, entry in ENCODERS.items() if entry.path == path), None),
+        "kind": next(
+            (name for name, entry in ENCODERS.items() if entry.path == path), None
+        ),
         "content": encoder.content,
         "dimension": encoder.dimension,
         "max_tokens": encoder.max_tokens,
@@ -115,9 +120,14 @@ def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
 
 def _open_own_files(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
     entry = manifest["base"]
-    options: dict[str, Any] = {"name": entry["name"], "similarity": manifest["similarity"]}
+    options: dict[str, Any] = {
+        "name": entry["name"],
+        "similarity": manifest["similarity"],
+    }
     if entry["kind"] == "transformer":
-        prompts = {f"{side}_prompt": prompt for side, prompt in entry["prompts"].items()}
+        prompts = {
+            f"{side}_prompt": prompt for side, prompt in entry["prompts"].items()
+        }
         options |= {**prompts, "max_tokens": entry["max_tokens"]}
     view = _view(folder, entry["files"])
     try:
@@ -130,7 +140,10 @@ def _open_own_files(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
 
 
 def deferred_base(
-    folder: Path, read: Mapping[str, Any], transform: Transform, base: str | Path | Encoder | None
+    folder: Path,
+    read: Mapping[str, Any],
+    transform: Transform,
+    base: str | Path | Encoder | None,
 ) -> DeferredEncoder:
     """Give an artifact's base, to be opened and probed later; check now that map, probes and manifest fit.
 
@@ -142,12 +155,22 @@ def deferred_base(
     probes = Probes.load(folder)
     nothing = np.zeros((0, read["base"]["dimension"]), np.float32)
     try:
-        widths = {transform.queries(nothing).shape[1], transform.documents(nothing, ()).shape[1]}
+        widths = {
+            transform.queries(nothing).shape[1],
+            transform.documents(nothing, ()).shape[1],
+        }
     except VectorError as error:
-        raise ArtifactError(f"the map does not fit the base: {error}", where=str(folder)) from None
-    if widths != {read["dimension"]} or {probes.queries.shape[1], probes.documents.shape[1]} != widths:
         raise ArtifactError(
-            "map, probes and manifest differ in their dimensions", where=str(folder), fix=AGAIN
+            f"the map does not fit the base: {error}", where=str(folder)
+        ) from None
+    if (
+        widths != {read["dimension"]}
+        or {probes.queries.shape[1], probes.documents.shape[1]} != widths
+    ):
+        raise ArtifactError(
+            "map, probes and manifest differ in their dimensions",
+            where=str(folder),
+            fix=AGAIN,
         )
 
     def opened() -> Encoder:
@@ -177,4 +200,8 @@ def _portable(name: str) -> str:
     if colon and kind in ENCODERS:
         return f"{kind}:{_portable(rest)}"
     path = Path(name).expanduser()
-    return path.name if path.is_absolute() or name.startswith(".") or path.exists() else name
+    return (
+        path.name
+        if path.is_absolute() or name.startswith(".") or path.exists()
+        else name
+    )

@@ -27,8 +27,21 @@ ORIGINALS = "base"
 """Sub-folder with the base's own version of the files that the artifact changes."""
 
 _TYPES = "sentence_transformers.models."
-_STOCK = {"Transformer", "Pooling", "Dense", "Normalize", "Router", "StaticEmbedding", "LayerNorm", "Dropout"}
-_CHANGED = {"modules.json", "config_sentence_transformers.json", "sentence_bert_config.json"}
+_STOCK = {
+    "Transformer",
+    "Pooling",
+    "Dense",
+    "Normalize",
+    "Router",
+    "StaticEmbedding",
+    "LayerNorm",
+    "Dropout",
+}
+_CHANGED = {
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+}
 _PICKLED = {".bin", ".pt"}
 
 
@@ -58,11 +71,14 @@ def write_stock(encoder: Encoder, transform: Transform, out: Path) -> Stock:
     linear, complete = _linear_of(transform)
     why = _obstacle(base, files, transform if linear is None else linear)
     if linear is None or why:
-        return Stock("none", why or "a transform has no module in sentence-transformers")
+        return Stock(
+            "none", why or "a transform has no module in sentence-transformers"
+        )
     places = _copy_base(base, files, out)
     modules = _modules(base, encoder, linear, out)
     write_json(
-        [{"idx": i, "name": str(i), **module} for i, module in enumerate(modules)], out / "modules.json"
+        [{"idx": i, "name": str(i), **module} for i, module in enumerate(modules)],
+        out / "modules.json",
     )
     _write_settings(base, encoder, out, routed=modules[-1]["type"].endswith("Router"))
     return Stock(
@@ -100,7 +116,8 @@ def _obstacle(base: ModelFolder, files: list[PurePosixPath], map_: Transform) ->
     if any(path.suffix in _PICKLED for path in files):
         return "the base's weights are pickled; convert them to safetensors"
     if any(
-        PurePosixPath(str(m.get("path", ""))).is_absolute() or ".." in str(m.get("path", ""))
+        PurePosixPath(str(m.get("path", ""))).is_absolute()
+        or ".." in str(m.get("path", ""))
         for m in base.modules
     ):
         return "the base has modules outside its folder"
@@ -115,14 +132,18 @@ def _base_files(folder: Path) -> list[PurePosixPath]:
     for path in sorted(folder.rglob("*")):
         inside = PurePosixPath(path.relative_to(folder).as_posix())
         hidden = any(part.startswith(".") or part in IGNORED for part in inside.parts)
-        twice = path.suffix in _PICKLED and path.with_name("model.safetensors").is_file()
+        twice = (
+            path.suffix in _PICKLED and path.with_name("model.safetensors").is_file()
+        )
         wanted = path.suffix in CONTENT | {".jinja"} and path.name != "data_config.json"
         if wanted and not hidden and not twice and path.is_file():
             found.append(inside)
     return found
 
 
-def _copy_base(base: ModelFolder, files: list[PurePosixPath], out: Path) -> dict[str, str]:
+def _copy_base(
+    base: ModelFolder, files: list[PurePosixPath], out: Path
+) -> dict[str, str]:
     places = {}
     for inside in files:
         place = (
@@ -143,15 +164,25 @@ def _modules(
 ) -> list[dict[str, Any]]:
     """Give the entries of ``modules.json``, and write the new modules' folders."""
     body = [_renamed(module) for module in base.modules]
-    if body and body[-1]["type"] == "MeanPooling":  # a bare transformer: write down what was understood
+    if (
+        body and body[-1]["type"] == "MeanPooling"
+    ):  # a bare transformer: write down what was understood
         body[-1] = {"path": "1_Pooling", "type": f"{_TYPES}Pooling"}
         (out / "1_Pooling").mkdir()
-        pooling = {"word_embedding_dimension": encoder.dimension, "pooling_mode_mean_tokens": True}
-        write_json({**pooling, "pooling_mode_cls_token": False}, out / "1_Pooling" / "config.json")
+        pooling = {
+            "word_embedding_dimension": encoder.dimension,
+            "pooling_mode_mean_tokens": True,
+        }
+        write_json(
+            {**pooling, "pooling_mode_cls_token": False},
+            out / "1_Pooling" / "config.json",
+        )
     ends_unit = body[-1]["type"].endswith(".Normalize")
     unit = ["Normalize"] if ends_unit or encoder.similarity == "cosine" else []
     if isinstance(linear, Identity):
-        return body if ends_unit or not unit else [*body, _entry(len(body), "Normalize")]
+        return (
+            body if ends_unit or not unit else [*body, _entry(len(body), "Normalize")]
+        )
     if ends_unit:
         body = body[:-1]
     # W normalise(e) and W e point the same way, so only a map that keeps lengths needs a Normalize before it
@@ -167,7 +198,11 @@ def _modules(
         "query": unit if linear.query is None else mapped,
         "document": unit if linear.document is None else mapped,
     }
-    _write_router(routes, {"query": linear.query, "document": linear.document}, out / router["path"])
+    _write_router(
+        routes,
+        {"query": linear.query, "document": linear.document},
+        out / router["path"],
+    )
     return [*body, router]
 
 
@@ -195,10 +230,13 @@ def _write_dense(matrix: Vectors, folder: Path) -> None:
     save_tensors({"linear.weight": np.asarray(matrix)}, folder / "model.safetensors")
 
 
-def _write_router(routes: dict[str, list[str]], matrices: dict[str, Vectors | None], folder: Path) -> None:
+def _write_router(
+    routes: dict[str, list[str]], matrices: dict[str, Vectors | None], folder: Path
+) -> None:
     folder.mkdir()
     structure = {
-        side: [f"{side}_{i}_{kind}" for i, kind in enumerate(kinds)] for side, kinds in routes.items()
+        side: [f"{side}_{i}_{kind}" for i, kind in enumerate(kinds)]
+        for side, kinds in routes.items()
     }
     names = [name for route in structure.values() for name in route]
     config = {
@@ -213,7 +251,9 @@ def _write_router(routes: dict[str, list[str]], matrices: dict[str, Vectors | No
                 _write_dense(matrix, folder / name)
 
 
-def _write_settings(base: ModelFolder, encoder: Encoder, out: Path, *, routed: bool) -> None:
+def _write_settings(
+    base: ModelFolder, encoder: Encoder, out: Path, *, routed: bool
+) -> None:
     """Write prompts, similarity and limit, as the encoder used them."""
     own: dict[str, str] = getattr(encoder, "prompts", base.prompts)
     settings = {
@@ -230,4 +270,7 @@ def _write_settings(base: ModelFolder, encoder: Encoder, out: Path, *, routed: b
     write_json(settings, out / "config_sentence_transformers.json")
     if encoder.max_tokens != base.max_tokens:
         limit = out / "sentence_bert_config.json"
-        write_json({**read_json(limit, missing={}), "max_seq_length": encoder.max_tokens}, limit)
+        write_json(
+            {**read_json(limit, missing={}), "max_seq_length": encoder.max_tokens},
+            limit,
+        )

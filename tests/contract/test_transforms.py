@@ -43,17 +43,31 @@ EXAMPLES: dict[str, list[Transform]] = {
         Linear.shared(random(D, D)),
         Linear.shared(random(D, D), normalise=False),
     ],
-    "item_deltas": [DELTAS, ItemDeltas((), random(0, D)), ItemDeltas(IDS, random(3, D), normalise=False)],
-    "chain": [Chain(), Chain((Linear(random(D, D)), DELTAS, Linear.shared(random(D, D, seed=3))))],
+    "item_deltas": [
+        DELTAS,
+        ItemDeltas((), random(0, D)),
+        ItemDeltas(IDS, random(3, D), normalise=False),
+    ],
+    "chain": [
+        Chain(),
+        Chain((Linear(random(D, D)), DELTAS, Linear.shared(random(D, D, seed=3)))),
+    ],
 }
-ALL = [pytest.param(t, id=f"{name}-{i}") for name, some in EXAMPLES.items() for i, t in enumerate(some)]
+ALL = [
+    pytest.param(t, id=f"{name}-{i}")
+    for name, some in EXAMPLES.items()
+    for i, t in enumerate(some)
+]
 
 
 def test_every_entry_has_an_example_of_its_kind() -> None:
     assert set(EXAMPLES) == set(TRANSFORMS)
     for name, some in EXAMPLES.items():
         assert {t.kind for t in some} == {name}
-        assert all(isinstance(t, TRANSFORMS.load(name)) and isinstance(t, Transform) for t in some)
+        assert all(
+            isinstance(t, TRANSFORMS.load(name)) and isinstance(t, Transform)
+            for t in some
+        )
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])
@@ -62,7 +76,11 @@ def test_shape_dtype_layout_and_input_are_kept(transform: Transform, n: int) -> 
     x = unit(random(n, D, seed=n)) if n else random(0, D)
     before = x.copy()
     ids = [IDS[i % 3] if i % 2 else f"new {i}" for i in range(n)]
-    for y in (transform.queries(x), transform.documents(x), transform.documents(x, ids)):
+    for y in (
+        transform.queries(x),
+        transform.documents(x),
+        transform.documents(x, ids),
+    ):
         assert y.shape == (n, D)
         assert y.dtype == np.float32
         assert y.flags.c_contiguous
@@ -77,7 +95,9 @@ def test_read_only_and_other_layouts_are_taken(transform: Transform) -> None:
     turned = np.asfortranarray(x)
     turned.flags.writeable = False
     assert np.allclose(transform.queries(turned), expected[0], atol=1e-6)
-    assert np.allclose(transform.documents(turned, ["a", "?"] * 3), expected[1], atol=1e-6)
+    assert np.allclose(
+        transform.documents(turned, ["a", "?"] * 3), expected[1], atol=1e-6
+    )
     assert transform.queries(turned).flags.c_contiguous
 
 
@@ -85,7 +105,10 @@ def test_read_only_and_other_layouts_are_taken(transform: Transform) -> None:
 def test_saving_and_loading_agree(transform: Transform, tmp_path: Path) -> None:
     entry = save_transform(transform, tmp_path, "0-it")
     again = load_transform(entry, tmp_path)
-    (tensors, settings_), (tensors_again, settings_again) = transform.state(), again.state()
+    (tensors, settings_), (tensors_again, settings_again) = (
+        transform.state(),
+        again.state(),
+    )
     assert entry["kind"] == again.kind == transform.kind
     assert settings_ == settings_again
     assert tensors.keys() == tensors_again.keys()
@@ -100,9 +123,13 @@ def test_saving_and_loading_agree(transform: Transform, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transform", ALL)
-def test_documents_not_seen_in_fitting_get_what_documents_without_ids_get(transform: Transform) -> None:
+def test_documents_not_seen_in_fitting_get_what_documents_without_ids_get(
+    transform: Transform,
+) -> None:
     x = unit(random(4, D))
-    assert np.array_equal(transform.documents(x, ["n1", "n2", "n3", "n4"]), transform.documents(x))
+    assert np.array_equal(
+        transform.documents(x, ["n1", "n2", "n3", "n4"]), transform.documents(x)
+    )
 
 
 @pytest.mark.parametrize("transform", ALL)

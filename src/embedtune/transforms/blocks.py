@@ -21,7 +21,8 @@ def as_block(x: Vectors, width: int | None = None) -> Vectors:
     """
     if x.ndim != 2:
         raise VectorError(
-            f"vectors must have the shape (n, d), not {x.shape}", fix="use x[None] for a single vector"
+            f"vectors must have the shape (n, d), not {x.shape}",
+            fix="use x[None] for a single vector",
         )
     if width is not None and x.shape[1] != width:
         raise VectorError(

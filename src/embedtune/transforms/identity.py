@@ -35,6 +35,8 @@ class Identity:
         return {}, {}
 
     @classmethod
-    def from_state(cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Identity:
+    def from_state(
+        cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]
+    ) -> Identity:
         """Rebuild what ``state`` gave."""
         return cls()

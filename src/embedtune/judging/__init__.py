@@ -1,0 +1,1 @@
+"""Scores and their honesty: exact search, ranking metrics, paired comparisons, the verdict."""

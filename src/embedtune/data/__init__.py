@@ -40,7 +40,7 @@ def read(
         no column plays is switched off with None.
     strict : bool
         Raise at the first row that cannot be used. Otherwise leave such rows out and list them in
-        ``Dataset.problems``; what leaves nothing to read (a missing file, broken JSON) is raised all the same.
+        ``Dataset.problems``; what leaves nothing to read (a missing file, broken JSON) is raised anyway.
 
     Raises
     ------

@@ -18,29 +18,17 @@ from embedtune.data.problems import Problem
 
 Task = Literal["retrieval", "classification"]
 
-ITEMS = pa.schema(
-    [
-        pa.field("id", pa.string()),
-        pa.field("text", pa.string()),
-        pa.field("file", pa.string()),
-        pa.field("line", pa.int64()),
-    ]
-)
+_PLACE: dict[str, pa.DataType] = {"file": pa.string(), "line": pa.int64()}
+
+ITEMS = pa.schema({"id": pa.string(), "text": pa.string(), **_PLACE})
 """Schema of queries and of documents; classification adds ``label`` and ``split``."""
 
 LABELLED = pa.schema([*ITEMS, pa.field("label", pa.list_(pa.string())), pa.field("split", pa.string())])
 """Schema of the documents of a classification dataset."""
 
-QRELS = pa.schema(
-    [
-        pa.field("query", pa.int32()),
-        pa.field("document", pa.int32()),
-        pa.field("grade", pa.float32()),
-        pa.field("split", pa.string()),
-        pa.field("file", pa.string()),
-        pa.field("line", pa.int64()),
-    ]
-)
+_JUDGED: dict[str, pa.DataType] = {"query": pa.int32(), "document": pa.int32(), "grade": pa.float32()}
+
+QRELS = pa.schema({**_JUDGED, "split": pa.string(), **_PLACE})
 """Schema of judgements: row numbers of the two tables; a grade of 0 or less says 'not relevant'."""
 
 

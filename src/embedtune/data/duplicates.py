@@ -12,6 +12,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,7 @@ def _shingle_matrix(texts: list[str]) -> csr_matrix:
     ends = [0]
     for text in texts:
         words = text.split(" ")
-        shingles = dict.fromkeys(words) | dict.fromkeys(map(" ".join, zip(words, words[1:], strict=False)))
+        shingles = dict.fromkeys(words) | dict.fromkeys(map(" ".join, pairwise(words)))
         indices += [vocabulary.setdefault(shingle, len(vocabulary)) for shingle in shingles]
         ends.append(len(indices))
     columns = np.asarray(indices, np.int64)
@@ -128,7 +129,7 @@ def _overlap(shingles: csr_matrix, left: NDArray[np.int64], right: NDArray[np.in
 
 
 def _in_order(group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Number groups anew, in the order of their first members."""
+    """Give groups new numbers, in the order of their first members."""
     _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

@@ -12,7 +12,7 @@ class Problem:
     """One row that cannot be used as it stands."""
 
     code: str
-    """Its kind, one of the codes of :mod:`embedtune.data.checks`: ``"duplicate-ids"``, ``"missing-ids"``, …"""
+    """Its kind, a code of :mod:`embedtune.data.checks`: ``"duplicate-ids"``, ``"missing-ids"``, …"""
     what: str
     """What is wrong, with the value seen."""
     file: str

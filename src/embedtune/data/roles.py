@@ -144,7 +144,7 @@ def _fix(roles: Iterable[str]) -> str:
 
 
 def _named(role: str, column: str | None) -> list[str]:
-    """The columns that the user named; the role 'negative' may have several, separated by commas."""
+    """Give the columns that the user named; the role 'negative' may have several, separated by commas."""
     if not column:
         return []
     return [name.strip() for name in column.split(",")] if role == "negative" else [column]

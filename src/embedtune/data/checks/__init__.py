@@ -1,4 +1,4 @@
-"""What is wrong or suspicious in a dataset: one function a check, each giving findings with places and a remedy."""
+"""What is wrong or suspicious in a dataset: one function a check, findings with places and remedies."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _from_reading(problems: tuple[Problem, ...]) -> Iterator[Finding]:
     for problem in problems:
         kinds.setdefault(problem.code, []).append(problem)
     for code, found in kinds.items():
-        one, several = _READING[code]
+        one, several = _READING.get(code, (code, code))
         message = f"{len(found):,} {one if len(found) == 1 else several}"
         shown = [Example(problem.what, problem.file, problem.line) for problem in found[:SHOWN]]
         yield Finding(code, "error", len(found), message, shown, found[0].fix)

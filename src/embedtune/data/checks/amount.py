@@ -62,7 +62,9 @@ def rare_labels(dataset: Dataset) -> Iterator[Finding]:
             "rare-labels",
             "info",
             len(rare),
-            f"{plural(len(rare), 'label')} of {len(count):,} with fewer than {_RARE} texts: {', '.join(rare[:5])}",
+            f"{plural(len(rare), 'label')} of {len(count):,} with fewer than {_RARE} texts: "
+            + ", ".join(rare[:5])
+            + (", …" if len(rare) > 5 else ""),
             examples(dataset.documents, rows),
             "label more texts for them, or merge them with a similar label",
         )
@@ -84,7 +86,8 @@ def concentrated_labels(dataset: Dataset) -> Iterator[Finding]:
         "concentrated-labels",
         "warning",
         top,
-        f"{top:,} of {plural(relevant.nnz, 'judgement')} ({share:.0%}) lie on {min(_TOP, distinct)} documents; "
+        f"{top:,} of {plural(relevant.nnz, 'judgement')} ({share:.0%}) lie on "
+        f"{plural(min(_TOP, distinct), 'document')}; "
         f"{distinct:,} of {len(dataset.documents):,} documents are relevant to any query",
         examples(dataset.documents, order[per_document[order] > 0].tolist()),
         "label queries for other documents too; what is learnt here says little about them",

@@ -20,23 +20,18 @@ def contradictions(dataset: Dataset) -> Iterator[Finding]:
     if not both.nnz:
         return
     pairs = set(zip(both.row.tolist(), both.col.tolist(), strict=True))
-    judged = zip(
-        *(dataset.qrels[name].to_pylist() for name in ("query", "document", "file", "line")), strict=True
-    )
-    places = {(q, d): (file, line) for q, d, file, line in judged if (q, d) in pairs}
+    columns = [cells(dataset.qrels, name) for name in ("query", "document", "file", "line")]
+    places = {(q, d): (file, line) for q, d, file, line in zip(*columns, strict=True) if (q, d) in pairs}
+    shown = [
+        Example(f"{shorten(dataset.query_texts[q], 60)} → {shorten(dataset.document_texts[d], 60)}", *place)
+        for (q, d), place in list(places.items())[:SHOWN]
+    ]
     yield Finding(
         "contradicting-judgements",
         "error",
         len(pairs),
         f"{plural(len(pairs), 'pair')} of query and document judged both relevant and not",
-        [
-            Example(
-                f"{shorten(dataset.query_texts[q], 60)} → {shorten(dataset.document_texts[d], 60)}",
-                file,
-                line,
-            )
-            for (q, d), (file, line) in list(places.items())[:SHOWN]
-        ],
+        shown,
         "keep one judgement of each pair",
     )
 

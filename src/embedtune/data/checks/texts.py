@@ -66,8 +66,9 @@ def too_long(dataset: Dataset, encoder: Encoder) -> Iterator[Finding]:
         "long-documents",
         "warning" if share >= _MUCH_LOST else "info",
         len(rows),
-        f"{plural(len(rows), 'document')} ({len(rows) / len(counts):.1%}) longer than the {encoder.max_tokens} tokens "
-        f"that {encoder.name} reads: {over.sum():,} of {counts.sum():,} tokens ({share:.1%}) are lost",
+        f"{plural(len(rows), 'document')} ({len(rows) / len(counts):.1%}) longer than the "
+        f"{encoder.max_tokens} tokens that {encoder.name} reads: "
+        f"{over.sum():,} of {counts.sum():,} tokens ({share:.1%}) are lost",
         examples(dataset.documents, rows[np.argsort(-over[rows], kind="stable")].tolist()),
         "cut the documents into passages, put what matters first, or take a model that reads more",
     )

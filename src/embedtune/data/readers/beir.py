@@ -125,7 +125,7 @@ def _items(path: Path, into: Items, problems: Problems) -> Items:
 def _judgements(
     path: Path, split: str, queries: Items, documents: Items, problems: Problems
 ) -> list[_Judgement]:
-    """Read one qrels file; ids that do not exist, queries without positive and an empty split are reported."""
+    """Read one qrels file; missing ids, queries without positive and an empty split are reported."""
     name = str(path)
     rows, kept = [row for row in _parse(path) if row.query not in queries.left_out], []
     for row in rows:

@@ -23,7 +23,9 @@ class Files:
         return isinstance(source, Path)
 
     def read(self, source: Path, asked: Request) -> Dataset:
-        """Read the file, or the split files of the folder; a single file is all 'train' unless it has a split column.
+        """Read the file, or the split files of the folder.
+
+        A single file is all 'train', unless it has a split column.
 
         Raises
         ------
@@ -45,7 +47,7 @@ def _part(path: Path, split: str) -> Part:
 
 
 def _split_files(folder: Path) -> list[Part]:
-    """Find train, dev and test, in this order; several files of one ending, as sharded Parquet, are one split."""
+    """Find train, dev and test, in this order; several files of one ending (shards) are one split."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         match = _SPLIT_FILE.fullmatch(path.name.removesuffix(path.suffix))
@@ -62,7 +64,7 @@ def _split_files(folder: Path) -> list[Part]:
         raise DataError(
             f"no dataset in this folder; it holds {there}",
             where=str(folder),
-            fix="give a file, a folder with train/dev/test files, or a BEIR folder (corpus.jsonl, queries.jsonl, qrels/)",
+            fix="give a file, a folder with train/dev/test files, or a BEIR folder "
+            "(corpus.jsonl, queries.jsonl, qrels/)",
         )
-    order = [*(s for s in ("train", "dev", "test") if s in found)]
-    return [_part(path, split) for split in order for path in found[split]]
+    return [_part(path, split) for split in ("train", "dev", "test") for path in found.get(split, [])]

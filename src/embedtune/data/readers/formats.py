@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def json_lines(path: Path) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.rstrip("\r\n"))
         except json.JSONDecodeError as error:
             raise _broken_json(path, number, error) from None
         yield number, _object(row, path, number)
@@ -116,22 +117,20 @@ def _header(cells: list[str], path: Path, line: int) -> list[str]:
 
 def parquet(path: Path) -> Iterator[Row]:
     """Stream a Parquet file, batch by batch."""
-    with _arrow_errors(path, "Parquet"):
-        with pq.ParquetFile(path) as file:
-            yield from batches(file.iter_batches())
+    with _readable(path, "Parquet"), pq.ParquetFile(path) as file:
+        yield from batches(file.iter_batches())
 
 
 def arrow(path: Path) -> Iterator[Row]:
     """Stream an Arrow file (also called Feather) or an Arrow stream, batch by batch."""
-    with _arrow_errors(path, "Arrow"):
-        with pa.memory_map(str(path)) as source:
-            try:
-                file = pa.ipc.open_file(source)
-            except pa.ArrowInvalid:
-                source.seek(0)
-                yield from batches(iter(pa.ipc.open_stream(source)))
-            else:
-                yield from batches(file.get_batch(n) for n in range(file.num_record_batches))
+    with _readable(path, "Arrow"), pa.memory_map(str(path)) as source:
+        try:
+            file = pa.ipc.open_file(source)
+        except pa.ArrowInvalid:
+            source.seek(0)
+            yield from batches(iter(pa.ipc.open_stream(source)))
+        else:
+            yield from batches(file.get_batch(n) for n in range(file.num_record_batches))
 
 
 def batches(source: Iterator[pa.RecordBatch]) -> Iterator[Row]:
@@ -143,20 +142,16 @@ def batches(source: Iterator[pa.RecordBatch]) -> Iterator[Row]:
             yield row, cells
 
 
-class _arrow_errors:
-    """Turns what Arrow says of a damaged or missing file into one line."""
-
-    def __init__(self, path: Path, kind: str) -> None:
-        self._path, self._kind = path, kind
-
-    def __enter__(self) -> None:
-        if not self._path.is_file():
-            raise DataError("there is no such file", where=str(self._path), fix="check the path")
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pa.ArrowException | OSError):
-            what = f"this is not a readable {self._kind} file: {str(error).splitlines()[0]}"
-            raise DataError(what, where=str(self._path), fix="write the file anew") from None
+@contextmanager
+def _readable(path: Path, kind: str) -> Iterator[None]:
+    """Turn what Arrow says of a damaged or missing file into one line."""
+    if not path.is_file():
+        raise DataError("there is no such file", where=str(path), fix="check the path")
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        what = f"this is not a readable {kind} file: {str(error).splitlines()[0]}"
+        raise DataError(what, where=str(path), fix="write the file anew") from None
 
 
 def _object(row: object, path: Path, line: int) -> dict[str, Any]:

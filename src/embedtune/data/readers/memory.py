@@ -18,7 +18,7 @@ _NAME = "data"
 
 
 class Memory:
-    """Reads a sequence of dicts, a pandas DataFrame, or whatever Arrow can read without copying (polars, DuckDB)."""
+    """Reads a sequence of dicts, a pandas DataFrame, or what Arrow reads directly (polars, DuckDB)."""
 
     def accepts(self, source: object) -> bool:
         """Say whether ``source`` is a sequence or a table."""

@@ -30,10 +30,8 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     except FileNotFoundError:
         raise DataError("there is no such file", where=str(path), fix="check the path") from None
     except OSError as error:
-        reason = error.strerror or "unknown reason"
-        raise DataError(
-            f"the file cannot be read: {reason}", where=str(path), fix="check path and rights"
-        ) from None
+        what = f"the file cannot be read: {error.strerror or error}"
+        raise DataError(what, where=str(path), fix="check the path and its rights") from None
     if number == 0:
         raise DataError("the file is empty", where=str(path), fix="fill it, or remove it")
 
@@ -41,8 +39,9 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def _not_utf8(path: Path, number: int, offset: int, raw: bytes, error: UnicodeDecodeError) -> DataError:
     start = error.start + (len(codecs.BOM_UTF8) if number == 1 and raw.startswith(codecs.BOM_UTF8) else 0)
     utf16 = number == 1 and raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    encoding = "UTF-16" if utf16 else "CP1252"
     return DataError(
         f"byte 0x{raw[start]:02x} at offset {offset + start} is not UTF-8",
         where=f"{path}:{number}",
-        fix=f"convert the file: iconv -f {'UTF-16' if utf16 else 'CP1252'} -t UTF-8 {path.name} > utf8-{path.name}",
+        fix=f"convert the file: iconv -f {encoding} -t UTF-8 {path.name} > utf8-{path.name}",
     )

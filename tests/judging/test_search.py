@@ -1,4 +1,4 @@
-"""Exact search against a naive sort, on small whole numbers so that every product is exact and ties abound."""
+"""Exact search against a naive sort, on whole numbers: every product is exact, and ties abound."""
 
 import numpy as np
 import pytest

@@ -36,8 +36,7 @@ class _Ranked:
 
     def total(self, values: Values | NDArray[np.bool_]) -> Values:
         """Sum a value a pair into one a query."""
-        totals: Values = np.bincount(self.query, weights=values, minlength=len(self.positives))
-        return totals
+        return np.bincount(self.query, weights=values, minlength=len(self.positives)).astype(np.float64)
 
 
 def _ndcg(ranked: _Ranked, k: float) -> Values:

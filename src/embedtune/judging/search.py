@@ -171,7 +171,7 @@ def _blocks(
     hidden: csr_matrix | None,
     read: Callable[[slice], Vectors] | None = None,
 ) -> Iterator[tuple[slice, int, Vectors]]:
-    """Yield (rows of queries, first document, their scores), hidden pairs at -inf; reuses the scores' memory."""
+    """Yield (rows of queries, first document, their scores), hidden pairs at -inf; the memory is reused."""
     block = min(block, max(len(documents), 1))
     height = max(1, min(len(queries), _BUFFER // block))
     buffer = np.empty(height * block, np.float32)

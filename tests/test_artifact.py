@@ -40,9 +40,7 @@ class Letters:
 
     def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
         self.calls += 1
-        counts = np.array(
-            [[text.count(c) for c in "abcd"] for text in items], np.float32
-        ).reshape(-1, 4)
+        counts = np.array([[text.count(c) for c in "abcd"] for text in items], np.float32).reshape(-1, 4)
         counts += 0.01
         counts[:, 0] += self.drift
         return counts / np.linalg.norm(counts, axis=1, keepdims=True)
@@ -74,11 +72,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes()
-        for p in folder.rglob("*")
-        if p.is_file()
-    }
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -87,7 +81,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-# --- use ---------------------------------------------------------------------------------------------------------
+# --- use ---------------------------------------------------------------------------
 
 
 def test_queries_and_documents_go_through_the_transform() -> None:
@@ -131,9 +125,7 @@ def test_a_second_query_does_not_encode_the_documents_again() -> None:
     before = encoder.calls
     tuned.search("b", documents)
     assert encoder.calls == before + 1  # the query
-    assert (
-        tuned.search("b", {"k": "b", "l": "a"}, k=1)[0].id == "l"
-    )  # swapped texts are another collection
+    assert tuned.search("b", {"k": "b", "l": "a"}, k=1)[0].id == "l"  # swapped texts are another collection
     assert encoder.calls == before + 3
     tuned.transform = Identity()
     assert tuned.search("b", documents, k=1)[0].id == "l"
@@ -147,19 +139,15 @@ def test_precomputed_vectors_are_searched_by_id() -> None:
         "d1",
         "d2",
     ]
-    assert [hit.score for hit in tuned.search("q", ["d2"])] == pytest.approx(
-        [9 / 82**0.5]
-    )
+    assert [hit.score for hit in tuned.search("q", ["d2"])] == pytest.approx([9 / 82**0.5])
 
 
-# --- round trip --------------------------------------------------------------------------------------------------
+# --- round trip --------------------------------------------------------------------
 
 
 def test_what_is_saved_is_loaded(saved: Path) -> None:
     tuned = load(saved, base=Letters())
-    assert np.array_equal(
-        tuned.encode_queries(["abb"]), Tuned(Letters(), BOTH).encode_queries(["abb"])
-    )
+    assert np.array_equal(tuned.encode_queries(["abb"]), Tuned(Letters(), BOTH).encode_queries(["abb"]))
     assert np.array_equal(
         tuned.encode_documents(["ab", "c"], ["y", "n"]),
         Tuned(Letters(), BOTH).encode_documents(["ab", "c"], ["y", "n"]),
@@ -173,27 +161,19 @@ def test_what_is_saved_is_loaded(saved: Path) -> None:
     tuned.verify()
 
 
-def test_saving_twice_and_saving_what_was_loaded_gives_the_same_bytes(
-    saved: Path, tmp_path: Path
-) -> None:
+def test_saving_twice_and_saving_what_was_loaded_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
     again = load(saved, base=Letters()).save(tmp_path / "elsewhere" / "again")
     assert files(again) == files(saved)
-    assert json.loads((saved / "manifest.json").read_text())["files"].keys() == files(
-        saved
-    ).keys() - {"manifest.json"}
+    assert json.loads((saved / "manifest.json").read_text())["files"].keys() == files(saved).keys() - {
+        "manifest.json"
+    }
 
 
 def test_names_of_this_machine_are_left_out(tmp_path: Path) -> None:
     folder = tmp_path / "private" / "letters"
     Tuned(Letters(name=str(folder))).save(tmp_path / "out")
-    assert (
-        json.loads((tmp_path / "out" / "manifest.json").read_text())["base"]["name"]
-        == "letters"
-    )
-    assert not any(
-        str(tmp_path).encode() in content
-        for content in files(tmp_path / "out").values()
-    )
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["base"]["name"] == "letters"
+    assert not any(str(tmp_path).encode() in content for content in files(tmp_path / "out").values())
 
 
 def test_the_card_says_what_it_is(saved: Path) -> None:
@@ -235,7 +215,7 @@ def test_importing_the_artifact_does_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-# --- what can be wrong when loading -------------------------------------------------------------------------------
+# --- what can be wrong when loading -------------------------------------------------
 
 
 def test_no_vector_comes_from_another_base(saved: Path) -> None:
@@ -260,9 +240,7 @@ def test_a_base_that_differs_by_less_than_the_tolerance_passes(saved: Path) -> N
 
 
 def test_a_base_that_cannot_be_found(saved: Path) -> None:
-    with pytest.raises(
-        ArtifactError, match=r"base 'letters' is not part of the artifact.*pass it"
-    ):
+    with pytest.raises(ArtifactError, match=r"base 'letters' is not part of the artifact.*pass it"):
         load(saved).encode_queries(["a"])
 
 
@@ -272,9 +250,7 @@ def test_a_missing_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else(tmp_path: Path, tiny_model: Path) -> None:
-    with pytest.raises(
-        ArtifactError, match=r"not an embedtune artifact: it has no manifest\.json"
-    ):
+    with pytest.raises(ArtifactError, match=r"not an embedtune artifact: it has no manifest\.json"):
         load(tiny_model)
     (tmp_path / "manifest.json").write_text('{"format": "other"}')
     with pytest.raises(ArtifactError, match="not embedtune's"):
@@ -312,9 +288,7 @@ def test_a_missing_file(saved: Path, name: str) -> None:
         load(saved)
 
 
-@pytest.mark.parametrize(
-    "name", ["transforms/0-linear.safetensors", "probes.safetensors", "probes.json"]
-)
+@pytest.mark.parametrize("name", ["transforms/0-linear.safetensors", "probes.safetensors", "probes.json"])
 def test_a_truncated_file_without_checksums(saved: Path, name: str) -> None:
     content = (saved / name).read_bytes()
     (saved / name).write_bytes(content[: len(content) // 2])
@@ -344,9 +318,7 @@ def test_a_truncated_file_without_checksums(saved: Path, name: str) -> None:
         (lambda m: m["base"].pop("name"), "incomplete"),
     ],
 )
-def test_a_changed_manifest(
-    saved: Path, change: Callable[[dict[str, Any]], None], said: str
-) -> None:
+def test_a_changed_manifest(saved: Path, change: Callable[[dict[str, Any]], None], said: str) -> None:
     edit(saved, change)
     with pytest.raises(ArtifactError, match=said) as caught:
         load(saved)
@@ -358,7 +330,7 @@ def test_verifying_what_was_never_saved() -> None:
         Tuned(Letters()).verify()
 
 
-# --- what can be wrong when saving --------------------------------------------------------------------------------
+# --- what can be wrong when saving --------------------------------------------------
 
 
 def test_an_output_that_exists(saved: Path, tmp_path: Path) -> None:
@@ -372,9 +344,7 @@ def test_an_output_that_exists(saved: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "manifest.json"])
-def test_foreign_folders_and_files_are_never_replaced(
-    tmp_path: Path, name: str
-) -> None:
+def test_foreign_folders_and_files_are_never_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / name).write_text("{}")
     for target in (tmp_path / "mine", tmp_path / "mine" / name):
@@ -412,9 +382,7 @@ def test_a_failed_save_leaves_nothing_behind(
     before = files(tmp_path)
     monkeypatch.setattr(probes_module, "save_tensors", fail)
     with pytest.raises(raised):
-        Tuned(Letters(), SWAP).save(
-            saved if overwrite else tmp_path / "new", overwrite=overwrite
-        )
+        Tuned(Letters(), SWAP).save(saved if overwrite else tmp_path / "new", overwrite=overwrite)
     assert files(tmp_path) == before
     assert [p.name for p in tmp_path.iterdir()] == ["tuned"]
 
@@ -425,11 +393,7 @@ def test_a_failed_rename_puts_the_old_folder_back(
     before, rename = files(saved), Path.rename
 
     def fail_once(self: Path, target: Path) -> Path:
-        if (
-            (self / "probes.json").exists()
-            and target == saved
-            and not (self / "transforms").exists()
-        ):
+        if (self / "probes.json").exists() and target == saved and not (self / "transforms").exists():
             raise KeyboardInterrupt
         return rename(self, target)
 
@@ -448,9 +412,7 @@ def test_the_safetensors_librarys_own_report_of_a_full_disk(
     from embedtune.transforms import files as transform_files
 
     def full(*_: object, **__: object) -> None:
-        raise SafetensorError(
-            "Error while serializing: I/O error: No space left on device (os error 28)"
-        )
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(transform_files, "save_file", full)
     with pytest.raises(DiskFull, match="no room left"):
@@ -458,21 +420,17 @@ def test_the_safetensors_librarys_own_report_of_a_full_disk(
     assert list(tmp_path.iterdir()) == []
 
 
-# --- with a transformer: the artifact holds its base --------------------------------------------------------------
+# --- with a transformer: the artifact holds its base --------------------------------
 
 
 @pytest.fixture(params=["identity", "shared", "query", "deltas"])
 def map_of_32(request: pytest.FixtureRequest) -> Transform:
-    w = (np.eye(32) + 0.1 * np.random.default_rng(0).standard_normal((32, 32))).astype(
-        np.float32
-    )
+    w = (np.eye(32) + 0.1 * np.random.default_rng(0).standard_normal((32, 32))).astype(np.float32)
     maps: dict[str, Transform] = {
         "identity": Identity(),
         "shared": Linear.shared(w),
         "query": Linear(w),
-        "deltas": then(
-            Linear.shared(w), ItemDeltas(("x",), np.ones((1, 32), np.float32))
-        ),
+        "deltas": then(Linear.shared(w), ItemDeltas(("x",), np.ones((1, 32), np.float32))),
     }
     return maps[request.param]
 
@@ -492,29 +450,19 @@ def test_an_artifact_holds_its_base_and_applies_the_map_once(
     loaded = load(place, verify="full")
     assert np.abs(loaded.encode_queries(texts) - expected[0]).max() < 1e-6
     assert np.abs(loaded.encode_documents(texts, ids) - expected[1]).max() < 1e-6
-    assert (
-        loaded.encoder.fingerprint == loaded.encoder.opened.fingerprint == fingerprint
-    )
+    assert loaded.encoder.fingerprint == loaded.encoder.opened.fingerprint == fingerprint
     again = loaded.save(tmp_path / "again")
     assert files(again) == files(place)
 
 
-def test_prompts_limit_and_similarity_of_the_base_are_kept(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    encoder = load_encoder(
-        tiny_model, query_prompt="query ", max_tokens=8, similarity="dot"
-    )
+def test_prompts_limit_and_similarity_of_the_base_are_kept(tiny_model: Path, tmp_path: Path) -> None:
+    encoder = load_encoder(tiny_model, query_prompt="query ", max_tokens=8, similarity="dot")
     texts = ["heart pain heart pain liver kidney failure fever cough cold", "ache"]
     Tuned(encoder).save(tmp_path / "tuned")
     loaded = load(tmp_path / "tuned")
     assert (loaded.similarity, loaded.encoder.max_tokens) == ("dot", 8)
-    assert np.allclose(
-        loaded.encode_queries(texts), encoder.encode(texts, kind="query"), atol=1e-6
-    )
-    assert not np.allclose(
-        loaded.encode_queries(texts), load_encoder(tiny_model).encode(texts), atol=1e-3
-    )
+    assert np.allclose(loaded.encode_queries(texts), encoder.encode(texts, kind="query"), atol=1e-6)
+    assert not np.allclose(loaded.encode_queries(texts), load_encoder(tiny_model).encode(texts), atol=1e-3)
 
 
 def test_damaged_weights_are_seen_at_loading(tiny_model: Path, tmp_path: Path) -> None:

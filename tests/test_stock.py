@@ -47,18 +47,10 @@ def agree(folder: Path, tuned: Tuned) -> Any:
     """Compare all vectors; give the stock model."""
     model = library.SentenceTransformer(str(folder), device="cpu")
     assert np.abs(model.encode_query(TEXTS) - tuned.encode_queries(TEXTS)).max() < 1e-5
-    assert (
-        np.abs(model.encode_document(TEXTS) - tuned.encode_documents(TEXTS)).max()
-        < 1e-5
-    )
+    assert np.abs(model.encode_document(TEXTS) - tuned.encode_documents(TEXTS)).max() < 1e-5
     loaded = load(folder)
-    assert (
-        np.abs(loaded.encode_queries(TEXTS) - tuned.encode_queries(TEXTS)).max() < 1e-5
-    )
-    assert (
-        np.abs(loaded.encode_documents(TEXTS) - tuned.encode_documents(TEXTS)).max()
-        < 1e-5
-    )
+    assert np.abs(loaded.encode_queries(TEXTS) - tuned.encode_queries(TEXTS)).max() < 1e-5
+    assert np.abs(loaded.encode_documents(TEXTS) - tuned.encode_documents(TEXTS)).max() < 1e-5
     return model
 
 
@@ -89,27 +81,17 @@ def test_every_map(tiny_model: Path, tmp_path: Path, name: str) -> None:
     assert tuned.manifest["stock_loader"] == "exact"
     assert model.similarity_fn_name == "cosine"
     assert model.max_seq_length == 24
-    types = [
-        entry["type"] for entry in json.loads((folder / "modules.json").read_text())
-    ]
+    types = [entry["type"] for entry in json.loads((folder / "modules.json").read_text())]
     assert all(kind.startswith(OLD) for kind in types)
-    assert all(
-        path.stat().st_mode & 0o777 == 0o644
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.rglob("*") if path.is_file())
     dense = [
-        json.loads(p.read_text())
-        for p in folder.rglob("config.json")
-        if p.parent.name.endswith("Dense")
+        json.loads(p.read_text()) for p in folder.rglob("config.json") if p.parent.name.endswith("Dense")
     ]
     assert all(config["bias"] is False for config in dense)
     assert len(dense) == {"identity": 0, "both": 2}.get(name, 1)
 
 
-def test_a_map_of_queries_leaves_documents_bit_for_bit(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_map_of_queries_leaves_documents_bit_for_bit(tiny_model: Path, tmp_path: Path) -> None:
     folder = Tuned(load_encoder(tiny_model), MAPS["query"]).save(tmp_path / "tuned")
     base, model = (
         library.SentenceTransformer(str(tiny_model)),
@@ -169,9 +151,7 @@ def test_a_base_without_normalize(tiny_model: Path, tmp_path: Path, name: str) -
         Linear(matrix(), normalise=False),
     ],
 )
-def test_a_base_that_compares_by_dot(
-    tiny_model: Path, tmp_path: Path, transform: Transform
-) -> None:
+def test_a_base_that_compares_by_dot(tiny_model: Path, tmp_path: Path, transform: Transform) -> None:
     base = variant(
         tiny_model,
         tmp_path / "base",
@@ -184,19 +164,13 @@ def test_a_base_that_compares_by_dot(
     assert not np.allclose(np.linalg.norm(model.encode_document(TEXTS), axis=1), 1)
 
 
-def test_a_map_that_keeps_lengths_on_a_base_that_normalises(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    tuned = Tuned(
-        load_encoder(tiny_model, similarity="dot"), Linear(matrix(), normalise=False)
-    )
+def test_a_map_that_keeps_lengths_on_a_base_that_normalises(tiny_model: Path, tmp_path: Path) -> None:
+    tuned = Tuned(load_encoder(tiny_model, similarity="dot"), Linear(matrix(), normalise=False))
     agree(tuned.save(tmp_path / "tuned"), tuned)
 
 
 @pytest.mark.parametrize("name", ["shared", "both"])
-def test_a_base_with_a_dense_of_its_own(
-    tiny_model: Path, tmp_path: Path, name: str
-) -> None:
+def test_a_base_with_a_dense_of_its_own(tiny_model: Path, tmp_path: Path, name: str) -> None:
     modules = [*POOLED, ("2_Dense", f"{OLD}Dense"), ("3_Normalize", f"{OLD}Normalize")]
     base = variant(tiny_model, tmp_path / "base", modules=modules)
     (base / "2_Dense").mkdir()
@@ -220,12 +194,8 @@ def test_a_base_with_a_dense_of_its_own(
     agree(tuned.save(tmp_path / "tuned"), tuned)
 
 
-def test_a_base_that_sentence_transformers_saved_itself(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    library.SentenceTransformer(str(tiny_model), device="cpu").save(
-        str(tmp_path / "base")
-    )
+def test_a_base_that_sentence_transformers_saved_itself(tiny_model: Path, tmp_path: Path) -> None:
+    library.SentenceTransformer(str(tiny_model), device="cpu").save(str(tmp_path / "base"))
     tuned = Tuned(load_encoder(tmp_path / "base"), MAPS["query"])
     agree(tuned.save(tmp_path / "tuned"), tuned)
 
@@ -246,20 +216,10 @@ def test_a_bare_transformer(tiny_model: Path, tmp_path: Path) -> None:
 def test_a_static_base(tiny_model: Path, tmp_path: Path) -> None:
     base = tmp_path / "base"
     (base / "0_StaticEmbedding").mkdir(parents=True)
-    shutil.copyfile(
-        tiny_model / "tokenizer.json", base / "0_StaticEmbedding" / "tokenizer.json"
-    )
-    vocabulary = json.loads((tiny_model / "tokenizer.json").read_text())["model"][
-        "vocab"
-    ]
-    table = (
-        np.random.default_rng(0)
-        .standard_normal((len(vocabulary), 32))
-        .astype(np.float32)
-    )
-    save_file(
-        {"embedding.weight": table}, base / "0_StaticEmbedding" / "model.safetensors"
-    )
+    shutil.copyfile(tiny_model / "tokenizer.json", base / "0_StaticEmbedding" / "tokenizer.json")
+    vocabulary = json.loads((tiny_model / "tokenizer.json").read_text())["model"]["vocab"]
+    table = np.random.default_rng(0).standard_normal((len(vocabulary), 32)).astype(np.float32)
+    save_file({"embedding.weight": table}, base / "0_StaticEmbedding" / "model.safetensors")
     entry = {
         "idx": 0,
         "name": "0",
@@ -272,25 +232,19 @@ def test_a_static_base(tiny_model: Path, tmp_path: Path) -> None:
     assert tuned.manifest["stock_loader"] == "exact"
 
 
-def test_bases_that_stock_sentence_transformers_cannot_carry(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_bases_that_stock_sentence_transformers_cannot_carry(tiny_model: Path, tmp_path: Path) -> None:
     pickled = variant(tiny_model, tmp_path / "pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     remote = variant(tiny_model, tmp_path / "remote")
     config = json.loads((remote / "config.json").read_text())
-    (remote / "config.json").write_text(
-        json.dumps({**config, "auto_map": {"AutoModel": "code.Model"}})
-    )
+    (remote / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "code.Model"}}))
     cut = variant(tiny_model, tmp_path / "cut", settings={"truncate_dim": 16})
     from embedtune.stock import write_stock
 
     reasons = {"pickled": "pickled", "remote": "remote code", "cut": "truncates"}
     for base in (pickled, remote, cut):
         (tmp_path / "out").mkdir()
-        stock = write_stock(
-            load_encoder(base), Linear.shared(matrix(16, 16)), tmp_path / "out"
-        )
+        stock = write_stock(load_encoder(base), Linear.shared(matrix(16, 16)), tmp_path / "out")
         assert (stock.loader, stock.base_files) == ("none", {})
         assert reasons[base.name] in stock.why
         (tmp_path / "out").rmdir()  # nothing was written

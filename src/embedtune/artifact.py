@@ -82,9 +82,7 @@ class Tuned:
         """Give the tuned vectors of queries, float32 (n, d); unit length if similarity is cosine."""
         return self.transform.queries(self.encoder.encode(texts, kind="query"))
 
-    def encode_documents(
-        self, texts: Sequence[str], ids: Sequence[str] | None = None
-    ) -> Vectors:
+    def encode_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> Vectors:
         """Give the tuned vectors of documents, float32 (n, d); unit length if similarity is cosine.
 
         Parameters
@@ -94,9 +92,7 @@ class Tuned:
         ids : sequence of str, optional
             Their ids, for maps that know items; without ids they are treated as new documents.
         """
-        return self.transform.documents(
-            self.encoder.encode(texts, kind="document"), ids
-        )
+        return self.transform.documents(self.encoder.encode(texts, kind="document"), ids)
 
     @overload
     def search(self, queries: str, documents: Documents, k: int = 10) -> list[Hit]: ...
@@ -124,10 +120,7 @@ class Tuned:
         found = self._collection(documents)
         indices, scores = top_k(self.encode_queries(asked), found.vectors, k)
         hits = [
-            [
-                Hit(found.ids[i], float(score), found.texts[i])
-                for i, score in zip(*row, strict=True)
-            ]
+            [Hit(found.ids[i], float(score), found.texts[i]) for i, score in zip(*row, strict=True)]
             for row in zip(indices, scores, strict=True)
         ]
         return hits[0] if isinstance(queries, str) else hits
@@ -140,11 +133,7 @@ class Tuned:
             ids, texts = tuple(documents), tuple(documents.values())
         else:
             texts, named = tuple(documents), False
-            ids = (
-                texts
-                if self.encoder.content == "id"
-                else tuple(map(str, range(len(texts))))
-            )
+            ids = texts if self.encoder.content == "id" else tuple(map(str, range(len(texts))))
         last = self._last
         if (
             last
@@ -162,7 +151,8 @@ class Tuned:
         """Save as a folder; the same inputs give the same bytes.
 
         The folder appears whole or not at all. Where base and map allow it, stock
-        ``sentence_transformers.SentenceTransformer(folder)`` loads it; ``manifest["stock_loader"]`` says whether.
+        ``sentence_transformers.SentenceTransformer(folder)`` loads it;
+        ``manifest["stock_loader"]`` says whether.
 
         Parameters
         ----------
@@ -179,9 +169,7 @@ class Tuned:
             When there is no room; nothing is left behind.
         """
         target = Path(folder).expanduser()
-        with new_folder(
-            target, replaces=manifests.is_artifact if overwrite else None
-        ) as out:
+        with new_folder(target, replaces=manifests.is_artifact if overwrite else None) as out:
             written = self._write(out)
         self.manifest, self._folder = written, target
         return target
@@ -245,9 +233,7 @@ class Tuned:
             transform: Transform = Identity()
             for entry in read["transforms"]:
                 transform = then(transform, load_transform(entry, place))
-            tuned = cls(
-                deferred_base(place, read, transform, base), transform, manifest=read
-            )
+            tuned = cls(deferred_base(place, read, transform, base), transform, manifest=read)
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
                 f"the manifest is incomplete ({error})",
@@ -278,9 +264,7 @@ class Tuned:
                 fix="save it first",
             )
         manifests.check_files(self._folder, manifests.read_manifest(self._folder))
-        Probes.load(self._folder).verify(
-            self.encoder, self.transform, where=str(self._folder)
-        )
+        Probes.load(self._folder).verify(self.encoder, self.transform, where=str(self._folder))
 
 
 def load(

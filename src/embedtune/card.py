@@ -29,9 +29,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
 
 
 def _head(manifest: Mapping[str, Any]) -> str:
-    library = (
-        "sentence-transformers" if manifest["stock_loader"] != "none" else "embedtune"
-    )
+    library = "sentence-transformers" if manifest["stock_loader"] != "none" else "embedtune"
     name = manifest["base"]["name"]
     return (
         f"---\nlibrary_name: {library}\npipeline_tag: sentence-similarity\ntags:\n- embedtune\n"
@@ -46,20 +44,14 @@ def _verdict(manifest: Mapping[str, Any]) -> str:
 def verdict_words(verdict: Any) -> str:
     """Give a verdict's own words, or say that there is none."""
     if isinstance(verdict, Mapping):
-        words = next(
-            (verdict[key] for key in _WORDS if isinstance(verdict.get(key), str)), None
-        )
+        words = next((verdict[key] for key in _WORDS if isinstance(verdict.get(key), str)), None)
         reasons = [
-            str(reason)
-            for reason in verdict.get("reasons") or ()
-            if isinstance(verdict.get("reasons"), list)
+            str(reason) for reason in verdict.get("reasons") or () if isinstance(verdict.get("reasons"), list)
         ]
         if words:
             return "\n".join([words, *(f"- {reason}" for reason in reasons)])
     return (
-        verdict
-        if isinstance(verdict, str)
-        else "None was given: nobody has judged whether this map helps."
+        verdict if isinstance(verdict, str) else "None was given: nobody has judged whether this map helps."
     )
 
 
@@ -67,29 +59,17 @@ def _metrics(manifest: Mapping[str, Any]) -> str:
     metrics = manifest.get("metrics") or {}
     base, tuned = metrics.get("base"), metrics.get("tuned")
     if isinstance(base, Mapping) and isinstance(tuned, Mapping):
-        rows = [
-            (name, base.get(name), tuned.get(name))
-            for name in _STRATA
-            if name in base or name in tuned
-        ]
+        rows = [(name, base.get(name), tuned.get(name)) for name in _STRATA if name in base or name in tuned]
         named = [base.get("metrics") or {}, tuned.get("metrics") or {}]
-        rows += [
-            (name, named[0].get(name), named[1].get(name))
-            for name in sorted({**named[0], **named[1]})
-        ]
+        rows += [(name, named[0].get(name), named[1].get(name)) for name in sorted({**named[0], **named[1]})]
         lines = [
             f"| {metrics.get('metric', 'metric')} | base | tuned |",
             "| --- | --- | --- |",
         ]
-        lines += [
-            f"| {name} | {_number(before)} | {_number(after)} |"
-            for name, before, after in rows
-        ]
+        lines += [f"| {name} | {_number(before)} | {_number(after)} |" for name, before, after in rows]
     else:
         rows = [
-            (name, value, None)
-            for name, value in sorted(metrics.items())
-            if isinstance(value, (int, float))
+            (name, value, None) for name, value in sorted(metrics.items()) if isinstance(value, (int, float))
         ]
         lines = [
             "| metric | value |",
@@ -100,13 +80,7 @@ def _metrics(manifest: Mapping[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    return (
-        f"{value:.4f}"
-        if isinstance(value, float)
-        else "–"
-        if value is None
-        else str(value)
-    )
+    return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def _how_to(manifest: Mapping[str, Any]) -> str:
@@ -121,8 +95,10 @@ def _how_to(manifest: Mapping[str, Any]) -> str:
     stock = (
         "Without embedtune, in sentence-transformers"
         f"{' 5.0 or newer' if manifest['stock_routed'] else ''}:\n\n```python\n"
-        'from sentence_transformers import SentenceTransformer\n\nmodel = SentenceTransformer("path/to/this/folder")\n'
-        'queries = model.encode_query(["a question"])\ndocuments = model.encode_document(["a text", "another"])\n```'
+        "from sentence_transformers import SentenceTransformer\n\n"
+        'model = SentenceTransformer("path/to/this/folder")\n'
+        'queries = model.encode_query(["a question"])\n'
+        'documents = model.encode_document(["a text", "another"])\n```'
     )
     if manifest["stock_loader"] == "without item deltas":
         stock += (
@@ -131,7 +107,8 @@ def _how_to(manifest: Mapping[str, Any]) -> str:
         )
     if manifest["stock_routed"]:
         stock += (
-            "\n\nQueries and documents take different ways: plain `model.encode` treats everything as a document. "
+            "\n\nQueries and documents take different ways: "
+            "plain `model.encode` treats everything as a document. "
             "Servers that know no router (text-embeddings-inference among them) serve the base's vectors."
         )
     return f"{own}\n\n{stock}"
@@ -143,17 +120,12 @@ def _facts(manifest: Mapping[str, Any]) -> str:
         f"base: {base['name']}, {base['dimension']} dimensions, fingerprint `{base['fingerprint']}`",
         f"vectors: {manifest['dimension']} dimensions, compared by {manifest['similarity']}",
     ]
-    facts += [
-        f"map: {_transform_words(entry)}" for entry in manifest["transforms"]
-    ] or ["map: none, this is the base"]
+    facts += [f"map: {_transform_words(entry)}" for entry in manifest["transforms"]] or [
+        "map: none, this is the base"
+    ]
     if data:
-        counts = ", ".join(
-            f"{value} {name}"
-            for name, value in sorted((data.get("counts") or {}).items())
-        )
-        facts.append(
-            f"data: {data.get('task', 'unknown task')}{', ' if counts else ''}{counts}"
-        )
+        counts = ", ".join(f"{value} {name}" for name, value in sorted((data.get("counts") or {}).items()))
+        facts.append(f"data: {data.get('task', 'unknown task')}{', ' if counts else ''}{counts}")
         facts.append(f"data fingerprint: `{data.get('fingerprint', 'unknown')}`")
     if manifest.get("seed") is not None:
         facts.append(f"seed: {manifest['seed']}")
@@ -164,21 +136,15 @@ def _transform_words(entry: Mapping[str, Any]) -> str:
     settings = entry["settings"]
     if entry["kind"] == "linear":
         return f"linear; {_SIDES[settings['sides']]}"
-    return (
-        "a shift for each known document"
-        if entry["kind"] == "item_deltas"
-        else entry["kind"]
-    )
+    return "a shift for each known document" if entry["kind"] == "item_deltas" else entry["kind"]
 
 
 def _limits(manifest: Mapping[str, Any]) -> str:
     limits = [
         "The figures hold for data like the data above; judge again on your own before relying on them.",
-        "Vectors of this model and of its base are not to be mixed in one index, save where a side is not mapped.",
-        "What the base cannot tell apart at all, a map of its vectors cannot either; its licence and biases apply.",
+        "Do not mix vectors of this model and of its base in one index, save where a side is not mapped.",
+        "What the base cannot tell apart, a map of its vectors cannot either; its licence and biases apply.",
     ]
     if manifest["base"]["max_tokens"]:
-        limits.append(
-            f"Of a text, the first {manifest['base']['max_tokens']} tokens are read."
-        )
+        limits.append(f"Of a text, the first {manifest['base']['max_tokens']} tokens are read.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

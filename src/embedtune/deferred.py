@@ -78,14 +78,12 @@ class DeferredEncoder:
 
 
 def describe_base(encoder: Encoder) -> dict[str, Any]:
-    """Give the manifest's ``base``: what is needed to open the same encoder again; no path but its last part."""
+    """Give the manifest's ``base``: what opens the same encoder again; of a path, its last part."""
     inner = uncached(encoder)
     path = f"{type(inner).__module__}:{type(inner).__qualname__}"
     return {
         "name": _portable(encoder.name),
-        "kind": next(
-            (name for name, entry in ENCODERS.items() if entry.path == path), None
-        ),
+        "kind": next((name for name, entry in ENCODERS.items() if entry.path == path), None),
         "content": encoder.content,
         "dimension": encoder.dimension,
         "max_tokens": encoder.max_tokens,
@@ -125,9 +123,7 @@ def _open_own_files(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
         "similarity": manifest["similarity"],
     }
     if entry["kind"] == "transformer":
-        prompts = {
-            f"{side}_prompt": prompt for side, prompt in entry["prompts"].items()
-        }
+        prompts = {f"{side}_prompt": prompt for side, prompt in entry["prompts"].items()}
         options |= {**prompts, "max_tokens": entry["max_tokens"]}
     view = _view(folder, entry["files"])
     try:
@@ -160,13 +156,8 @@ def deferred_base(
             transform.documents(nothing, ()).shape[1],
         }
     except VectorError as error:
-        raise ArtifactError(
-            f"the map does not fit the base: {error}", where=str(folder)
-        ) from None
-    if (
-        widths != {read["dimension"]}
-        or {probes.queries.shape[1], probes.documents.shape[1]} != widths
-    ):
+        raise ArtifactError(f"the map does not fit the base: {error}", where=str(folder)) from None
+    if widths != {read["dimension"]} or {probes.queries.shape[1], probes.documents.shape[1]} != widths:
         raise ArtifactError(
             "map, probes and manifest differ in their dimensions",
             where=str(folder),
@@ -200,8 +191,4 @@ def _portable(name: str) -> str:
     if colon and kind in ENCODERS:
         return f"{kind}:{_portable(rest)}"
     path = Path(name).expanduser()
-    return (
-        path.name
-        if path.is_absolute() or name.startswith(".") or path.exists()
-        else name
-    )
+    return path.name if path.is_absolute() or name.startswith(".") or path.exists() else name

@@ -17,9 +17,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextlib.contextmanager
-def new_folder(
-    target: Path, *, replaces: Callable[[Path], bool] | None = None
-) -> Iterator[Path]:
+def new_folder(target: Path, *, replaces: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Give a temporary folder beside ``target`` that takes its place when the block ends well.
 
     After an error, a full disk or Ctrl-C the temporary folder is gone, and what was at ``target``
@@ -65,9 +63,7 @@ def new_folder(
         raise
 
 
-def refuse_existing(
-    target: Path, replaces: Callable[[Path], bool] | None = None
-) -> None:
+def refuse_existing(target: Path, replaces: Callable[[Path], bool] | None = None) -> None:
     """Raise OutputExists where ``target`` exists and may not be replaced; call it before long work."""
     if not os.path.lexists(target):
         return
@@ -86,9 +82,7 @@ def refuse_existing(
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(
-        f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name[:40]}"
-    )
+    return target.with_name(f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}-{target.name[:40]}")
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:

@@ -37,10 +37,7 @@ def is_artifact(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     try:
-        return (
-            not any(folder.iterdir())
-            or json.loads((folder / NAME).read_bytes())["format"] == FORMAT
-        )
+        return not any(folder.iterdir()) or json.loads((folder / NAME).read_bytes())["format"] == FORMAT
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -56,11 +53,7 @@ def plain(value: Any) -> Any:
             if f.name not in _DURATIONS
         }
     if isinstance(value, Mapping):
-        return {
-            str(key): plain(item)
-            for key, item in value.items()
-            if key not in _DURATIONS
-        }
+        return {str(key): plain(item) for key, item in value.items() if key not in _DURATIONS}
     if isinstance(value, np.ndarray):
         return plain(value.tolist())
     if isinstance(value, np.generic):
@@ -76,9 +69,7 @@ def plain(value: Any) -> Any:
 
 def write_json(value: Any, path: Path) -> None:
     """Write ``value`` as indented UTF-8 JSON with sorted keys."""
-    text = json.dumps(
-        plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False
-    )
+    text = json.dumps(plain(value), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path.write_bytes(text.encode() + b"\n")
 
 
@@ -99,9 +90,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / NAME
     if not folder.exists():
-        raise ArtifactError(
-            "there is no such folder", where=str(folder), fix="check the path"
-        )
+        raise ArtifactError("there is no such folder", where=str(folder), fix="check the path")
     try:
         manifest = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
@@ -111,13 +100,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             fix="check the path",
         ) from None
     except ValueError as error:
-        raise ArtifactError(
-            f"the manifest is not JSON ({error})", where=str(path), fix=AGAIN
-        ) from None
+        raise ArtifactError(f"the manifest is not JSON ({error})", where=str(path), fix=AGAIN) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise ArtifactError(
-            "the manifest is not embedtune's", where=str(path), fix="check the path"
-        )
+        raise ArtifactError("the manifest is not embedtune's", where=str(path), fix="check the path")
     version = manifest.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ArtifactError(
@@ -125,13 +110,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             where=str(path),
             fix="upgrade embedtune",
         )
-    wrong = [
-        key for key, kind in _KEYS.items() if not isinstance(manifest.get(key), kind)
-    ]
+    wrong = [key for key, kind in _KEYS.items() if not isinstance(manifest.get(key), kind)]
     if wrong:
-        raise ArtifactError(
-            f"the manifest lacks {', '.join(wrong)}", where=str(path), fix=AGAIN
-        )
+        raise ArtifactError(f"the manifest lacks {', '.join(wrong)}", where=str(path), fix=AGAIN)
     _check_paths(manifest, path)
     return manifest
 
@@ -146,9 +127,7 @@ def _check_paths(manifest: dict[str, Any], where: Path) -> None:
             *(entry["file"] for entry in manifest["transforms"]),
         }
     except (KeyError, TypeError, ValueError):
-        raise ArtifactError(
-            "the manifest is incomplete", where=str(where), fix=AGAIN
-        ) from None
+        raise ArtifactError("the manifest is incomplete", where=str(where), fix=AGAIN) from None
     for name in sorted({*manifest["files"], *base}):
         relative = PurePosixPath(name)
         if relative.is_absolute() or ".." in relative.parts:
@@ -178,6 +157,4 @@ def check_files(folder: Path, manifest: dict[str, Any]) -> None:
         if not path.is_file():
             raise ArtifactError("the file is missing", where=str(path), fix=AGAIN)
         if sha256_file(path) != expected:
-            raise ArtifactError(
-                "the file is damaged: its checksum is wrong", where=str(path), fix=AGAIN
-            )
+            raise ArtifactError("the file is damaged: its checksum is wrong", where=str(path), fix=AGAIN)

@@ -53,16 +53,12 @@ class Probes:
     def make(cls, encoder: Encoder, transform: Transform) -> Probes:
         """Encode the probes through ``encoder``, past any cache, and ``transform``."""
         query_items, document_items, ids = _items(encoder, transform)
-        queries, documents = _encode(
-            encoder, transform, query_items, document_items, ids
-        )
+        queries, documents = _encode(encoder, transform, query_items, document_items, ids)
         return cls(query_items, document_items, ids, queries, documents)
 
     def save(self, folder: Path) -> str:
         """Write the vectors and what they were made from into ``folder``; give the vectors' file name."""
-        save_tensors(
-            {"documents": self.documents, "queries": self.queries}, folder / VECTORS
-        )
+        save_tensors({"documents": self.documents, "queries": self.queries}, folder / VECTORS)
         write_json(
             {
                 "queries": self.query_items,
@@ -89,13 +85,9 @@ class Probes:
             queries, documents, ids = (
                 tuple(inputs[name]) for name in ("queries", "documents", "document_ids")
             )
-            return cls(
-                queries, documents, ids, tensors["queries"], tensors["documents"]
-            )
+            return cls(queries, documents, ids, tensors["queries"], tensors["documents"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"the probes are damaged ({error})", where=str(folder), fix=AGAIN
-            ) from None
+            raise ArtifactError(f"the probes are damaged ({error})", where=str(folder), fix=AGAIN) from None
 
     def verify(self, encoder: Encoder, transform: Transform, *, where: str) -> None:
         """Encode the probes again and compare.
@@ -105,15 +97,9 @@ class Probes:
         ArtifactError
             When a coordinate differs by more than :data:`TOLERANCE`.
         """
-        found = _encode(
-            encoder, transform, self.query_items, self.document_items, self.document_ids
-        )
-        for side, now, then in zip(
-            ("query", "document"), found, (self.queries, self.documents), strict=True
-        ):
-            off = (
-                np.inf if now.shape != then.shape else np.abs(now - then).max(initial=0)
-            )
+        found = _encode(encoder, transform, self.query_items, self.document_items, self.document_ids)
+        for side, now, then in zip(("query", "document"), found, (self.queries, self.documents), strict=True):
+            off = np.inf if now.shape != then.shape else np.abs(now - then).max(initial=0)
             if not off <= TOLERANCE:
                 raise ArtifactError(
                     f"base model {encoder.name!r} gives other {side} vectors than when this was saved "
@@ -133,12 +119,7 @@ def uncached(encoder: Encoder) -> Encoder:
 def known_ids(transform: Transform, limit: int) -> tuple[str, ...]:
     """Give the first ``limit`` document ids that ``transform`` has deltas for."""
     parts = transform.parts if isinstance(transform, Chain) else (transform,)
-    return tuple(
-        name
-        for part in parts
-        if isinstance(part, ItemDeltas)
-        for name in part.ids[:limit]
-    )[:limit]
+    return tuple(name for part in parts if isinstance(part, ItemDeltas) for name in part.ids[:limit])[:limit]
 
 
 def _items(
@@ -163,9 +144,7 @@ def _encode(
     nothing = np.zeros((0, plain.dimension), np.float32)
     return (
         transform.queries(plain.encode(queries, kind="query") if queries else nothing),
-        transform.documents(
-            plain.encode(documents, kind="document") if documents else nothing, ids
-        ),
+        transform.documents(plain.encode(documents, kind="document") if documents else nothing, ids),
     )
 
 

@@ -1,4 +1,4 @@
-"""The artifact as a folder that stock ``SentenceTransformer(folder)`` loads, without embedtune or remote code.
+"""The artifact as a folder that stock ``SentenceTransformer(folder)`` loads, without embedtune.
 
 The base's files stay at the root, where servers look for them; the map becomes a bias-free ``Dense`` right
 after the base's pooling, or a ``Router`` where queries and documents differ. Module types are written under
@@ -47,7 +47,7 @@ _PICKLED = {".bin", ".pt"}
 
 @dataclass(frozen=True)
 class Stock:
-    """What was written: how stock sentence-transformers sees it, why not if not, and where the base's files are."""
+    """What was written: how sentence-transformers sees it, why not if not, and where the base's files are."""
 
     loader: Loader
     why: str = ""
@@ -71,9 +71,7 @@ def write_stock(encoder: Encoder, transform: Transform, out: Path) -> Stock:
     linear, complete = _linear_of(transform)
     why = _obstacle(base, files, transform if linear is None else linear)
     if linear is None or why:
-        return Stock(
-            "none", why or "a transform has no module in sentence-transformers"
-        )
+        return Stock("none", why or "a transform has no module in sentence-transformers")
     places = _copy_base(base, files, out)
     modules = _modules(base, encoder, linear, out)
     write_json(
@@ -116,8 +114,7 @@ def _obstacle(base: ModelFolder, files: list[PurePosixPath], map_: Transform) ->
     if any(path.suffix in _PICKLED for path in files):
         return "the base's weights are pickled; convert them to safetensors"
     if any(
-        PurePosixPath(str(m.get("path", ""))).is_absolute()
-        or ".." in str(m.get("path", ""))
+        PurePosixPath(str(m.get("path", ""))).is_absolute() or ".." in str(m.get("path", ""))
         for m in base.modules
     ):
         return "the base has modules outside its folder"
@@ -127,23 +124,19 @@ def _obstacle(base: ModelFolder, files: list[PurePosixPath], map_: Transform) ->
 
 
 def _base_files(folder: Path) -> list[PurePosixPath]:
-    """List the files that make the model: weights once, configurations, tokenizer; no exports, no training data."""
+    """List the files that make the model: weights once, configurations, tokenizer; no exports."""
     found = []
     for path in sorted(folder.rglob("*")):
         inside = PurePosixPath(path.relative_to(folder).as_posix())
         hidden = any(part.startswith(".") or part in IGNORED for part in inside.parts)
-        twice = (
-            path.suffix in _PICKLED and path.with_name("model.safetensors").is_file()
-        )
+        twice = path.suffix in _PICKLED and path.with_name("model.safetensors").is_file()
         wanted = path.suffix in CONTENT | {".jinja"} and path.name != "data_config.json"
         if wanted and not hidden and not twice and path.is_file():
             found.append(inside)
     return found
 
 
-def _copy_base(
-    base: ModelFolder, files: list[PurePosixPath], out: Path
-) -> dict[str, str]:
+def _copy_base(base: ModelFolder, files: list[PurePosixPath], out: Path) -> dict[str, str]:
     places = {}
     for inside in files:
         place = (
@@ -164,9 +157,7 @@ def _modules(
 ) -> list[dict[str, Any]]:
     """Give the entries of ``modules.json``, and write the new modules' folders."""
     body = [_renamed(module) for module in base.modules]
-    if (
-        body and body[-1]["type"] == "MeanPooling"
-    ):  # a bare transformer: write down what was understood
+    if body and body[-1]["type"] == "MeanPooling":  # a bare transformer: write down what was understood
         body[-1] = {"path": "1_Pooling", "type": f"{_TYPES}Pooling"}
         (out / "1_Pooling").mkdir()
         pooling = {
@@ -180,9 +171,7 @@ def _modules(
     ends_unit = body[-1]["type"].endswith(".Normalize")
     unit = ["Normalize"] if ends_unit or encoder.similarity == "cosine" else []
     if isinstance(linear, Identity):
-        return (
-            body if ends_unit or not unit else [*body, _entry(len(body), "Normalize")]
-        )
+        return body if ends_unit or not unit else [*body, _entry(len(body), "Normalize")]
     if ends_unit:
         body = body[:-1]
     # W normalise(e) and W e point the same way, so only a map that keeps lengths needs a Normalize before it
@@ -230,13 +219,10 @@ def _write_dense(matrix: Vectors, folder: Path) -> None:
     save_tensors({"linear.weight": np.asarray(matrix)}, folder / "model.safetensors")
 
 
-def _write_router(
-    routes: dict[str, list[str]], matrices: dict[str, Vectors | None], folder: Path
-) -> None:
+def _write_router(routes: dict[str, list[str]], matrices: dict[str, Vectors | None], folder: Path) -> None:
     folder.mkdir()
     structure = {
-        side: [f"{side}_{i}_{kind}" for i, kind in enumerate(kinds)]
-        for side, kinds in routes.items()
+        side: [f"{side}_{i}_{kind}" for i, kind in enumerate(kinds)] for side, kinds in routes.items()
     }
     names = [name for route in structure.values() for name in route]
     config = {
@@ -251,9 +237,7 @@ def _write_router(
                 _write_dense(matrix, folder / name)
 
 
-def _write_settings(
-    base: ModelFolder, encoder: Encoder, out: Path, *, routed: bool
-) -> None:
+def _write_settings(base: ModelFolder, encoder: Encoder, out: Path, *, routed: bool) -> None:
     """Write prompts, similarity and limit, as the encoder used them."""
     own: dict[str, str] = getattr(encoder, "prompts", base.prompts)
     settings = {

@@ -53,21 +53,14 @@ EXAMPLES: dict[str, list[Transform]] = {
         Chain((Linear(random(D, D)), DELTAS, Linear.shared(random(D, D, seed=3)))),
     ],
 }
-ALL = [
-    pytest.param(t, id=f"{name}-{i}")
-    for name, some in EXAMPLES.items()
-    for i, t in enumerate(some)
-]
+ALL = [pytest.param(t, id=f"{name}-{i}") for name, some in EXAMPLES.items() for i, t in enumerate(some)]
 
 
 def test_every_entry_has_an_example_of_its_kind() -> None:
     assert set(EXAMPLES) == set(TRANSFORMS)
     for name, some in EXAMPLES.items():
         assert {t.kind for t in some} == {name}
-        assert all(
-            isinstance(t, TRANSFORMS.load(name)) and isinstance(t, Transform)
-            for t in some
-        )
+        assert all(isinstance(t, TRANSFORMS.load(name)) and isinstance(t, Transform) for t in some)
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])
@@ -95,9 +88,7 @@ def test_read_only_and_other_layouts_are_taken(transform: Transform) -> None:
     turned = np.asfortranarray(x)
     turned.flags.writeable = False
     assert np.allclose(transform.queries(turned), expected[0], atol=1e-6)
-    assert np.allclose(
-        transform.documents(turned, ["a", "?"] * 3), expected[1], atol=1e-6
-    )
+    assert np.allclose(transform.documents(turned, ["a", "?"] * 3), expected[1], atol=1e-6)
     assert transform.queries(turned).flags.c_contiguous
 
 
@@ -127,9 +118,7 @@ def test_documents_not_seen_in_fitting_get_what_documents_without_ids_get(
     transform: Transform,
 ) -> None:
     x = unit(random(4, D))
-    assert np.array_equal(
-        transform.documents(x, ["n1", "n2", "n3", "n4"]), transform.documents(x)
-    )
+    assert np.array_equal(transform.documents(x, ["n1", "n2", "n3", "n4"]), transform.documents(x))
 
 
 @pytest.mark.parametrize("transform", ALL)

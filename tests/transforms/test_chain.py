@@ -33,9 +33,7 @@ def test_the_first_is_applied_first() -> None:
         (Linear(A), SHIFT, "chain"),
     ],
 )
-def test_then_gives_the_shortest_form(
-    first: Transform, second: Transform, kinds: str
-) -> None:
+def test_then_gives_the_shortest_form(first: Transform, second: Transform, kinds: str) -> None:
     assert then(first, second).kind == kinds
 
 
@@ -54,21 +52,15 @@ SIDES = [(A, None), (None, A), (A, A), (A, C)]
 
 @pytest.mark.parametrize("first", SIDES)
 @pytest.mark.parametrize("second", [(B, None), (None, B), (B, B), (C, B)])
-@pytest.mark.parametrize(
-    "normalise", [(True, True), (False, True), (True, False), (False, False)]
-)
-def test_folding_changes_nothing(
-    first: tuple, second: tuple, normalise: tuple[bool, bool]
-) -> None:
+@pytest.mark.parametrize("normalise", [(True, True), (False, True), (True, False), (False, False)])
+def test_folding_changes_nothing(first: tuple, second: tuple, normalise: tuple[bool, bool]) -> None:
     one, two = Linear(*first, normalise[0]), Linear(*second, normalise[1])
     both = then(one, two)
     assert np.allclose(both.queries(X), two.queries(one.queries(X)), atol=1e-5)
     assert np.allclose(both.documents(X), two.documents(one.documents(X)), atol=1e-5)
 
 
-def test_two_maps_that_normalise_become_one_and_a_needed_normalisation_is_kept() -> (
-    None
-):
+def test_two_maps_that_normalise_become_one_and_a_needed_normalisation_is_kept() -> None:
     folded = then(Linear.shared(A), Linear.shared(B))
     assert isinstance(folded, Linear)
     assert folded.sides == "shared"

@@ -32,9 +32,7 @@ def test_nothing_is_copied_where_nothing_moves() -> None:
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((10, 2)).astype(np.float32)
-    many = ItemDeltas(
-        tuple("0123456789"), rng.standard_normal((10, 2)).astype(np.float32)
-    )
+    many = ItemDeltas(tuple("0123456789"), rng.standard_normal((10, 2)).astype(np.float32))
     whole = many.documents(x, "0x234x6789")
     monkeypatch.setattr(module, "BLOCK", 3)
     assert np.array_equal(many.documents(x, "0x234x6789"), whole)
@@ -61,9 +59,7 @@ def test_ids_of_any_letters_survive_saving() -> None:
         (("a",), np.full((1, 2), np.nan, np.float32), "finite"),
     ],
 )
-def test_deltas_that_cannot_be(
-    ids: tuple[str, ...], deltas: np.ndarray, said: str
-) -> None:
+def test_deltas_that_cannot_be(ids: tuple[str, ...], deltas: np.ndarray, said: str) -> None:
     with pytest.raises(VectorError, match=said):
         ItemDeltas(ids, deltas)
 

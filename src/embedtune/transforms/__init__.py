@@ -12,16 +12,12 @@ from embedtune.transforms.linear import Linear
 TRANSFORMS = Registry(
     "transform",
     {
-        "identity": Entry(
-            "embedtune.transforms.identity:Identity", "leaves vectors as they are"
-        ),
+        "identity": Entry("embedtune.transforms.identity:Identity", "leaves vectors as they are"),
         "linear": Entry(
             "embedtune.transforms.linear:Linear",
             "one matrix for queries, documents, or both",
         ),
-        "item_deltas": Entry(
-            "embedtune.transforms.deltas:ItemDeltas", "a shift for each known document"
-        ),
+        "item_deltas": Entry("embedtune.transforms.deltas:ItemDeltas", "a shift for each known document"),
         "chain": Entry(
             "embedtune.transforms.chain:Chain",
             "several transforms, one after the other",

@@ -58,23 +58,15 @@ class Chain:
         return tensors, {"parts": parts}
 
     @classmethod
-    def from_state(
-        cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]
-    ) -> Chain:
+    def from_state(cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Chain:
         """Rebuild what ``state`` gave; every part's kind must be in the registry."""
         from embedtune.transforms import TRANSFORMS
 
         parts = []
         for position, part in enumerate(settings["parts"]):
             head = f"{position}."
-            own = {
-                name.removeprefix(head): t
-                for name, t in tensors.items()
-                if name.startswith(head)
-            }
-            parts.append(
-                TRANSFORMS.load(part["kind"]).from_state(own, part["settings"])
-            )
+            own = {name.removeprefix(head): t for name, t in tensors.items() if name.startswith(head)}
+            parts.append(TRANSFORMS.load(part["kind"]).from_state(own, part["settings"]))
         return cls(tuple(parts))
 
 
@@ -96,11 +88,7 @@ def _simplified(parts: Iterable[Transform]) -> list[Transform]:
             if isinstance(one, Identity):
                 continue
             last = kept[-1] if kept else None
-            folded = (
-                _folded(last, one)
-                if isinstance(last, Linear) and isinstance(one, Linear)
-                else None
-            )
+            folded = _folded(last, one) if isinstance(last, Linear) and isinstance(one, Linear) else None
             if folded is None:
                 kept.append(one)
             else:
@@ -114,9 +102,7 @@ def _folded(first: Linear, second: Linear) -> Linear | None:
     W₂ normalise(W₁x) and W₂W₁x point the same way, so what ``first`` does to lengths does not matter
     where ``second`` normalises.
     """
-    query, query_normalise = _folded_side(
-        first.query, second.query, first.normalise, second.normalise
-    )
+    query, query_normalise = _folded_side(first.query, second.query, first.normalise, second.normalise)
     document, document_normalise = _folded_side(
         first.document, second.document, first.normalise, second.normalise
     )
@@ -134,7 +120,7 @@ def _folded_side(
     first_normalises: bool,
     second_normalises: bool,
 ) -> tuple[Vectors | None, set[bool]]:
-    """Give one side's folded matrix, and the ways of normalising that it needs: none, one, or both (no fold)."""
+    """Give one side's folded matrix, and the ways of normalising it needs: none, one, or both (no fold)."""
     if first is None and second is None:
         return None, set()
     if second is None:

@@ -57,9 +57,7 @@ class ItemDeltas:
         object.__setattr__(self, "ids", tuple(self.ids))
         object.__setattr__(self, "deltas", frozen(self.deltas))
         if len(self._rows) != len(self.ids):
-            raise VectorError(
-                f"{len(self.ids) - len(self._rows)} ids of deltas come more than once"
-            )
+            raise VectorError(f"{len(self.ids) - len(self._rows)} ids of deltas come more than once")
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -85,9 +83,7 @@ class ItemDeltas:
                 f"{len(x)} document vectors came with {len(ids)} ids",
                 fix="give one id for each row",
             )
-        rows = np.fromiter(
-            map(self._rows.get, ids, repeat(-1)), np.int64, len(ids)
-        )  # (n,), -1 is unknown
+        rows = np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))  # (n,), -1 is unknown
         known = np.flatnonzero(rows >= 0)
         if not len(known):
             return x
@@ -104,9 +100,7 @@ class ItemDeltas:
             return Identity()
         if strength == 1:
             return self
-        return ItemDeltas(
-            self.ids, (self.deltas * strength).astype(np.float32), self.normalise
-        )
+        return ItemDeltas(self.ids, (self.deltas * strength).astype(np.float32), self.normalise)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Give the deltas, the ids as Arrow keeps strings (UTF-8 bytes and offsets), and ``normalise``."""
@@ -122,9 +116,7 @@ class ItemDeltas:
         return tensors, {"normalise": self.normalise}
 
     @classmethod
-    def from_state(
-        cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]
-    ) -> ItemDeltas:
+    def from_state(cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]) -> ItemDeltas:
         """Rebuild what ``state`` gave."""
         offsets, letters = tensors["ids.offsets"], tensors["ids.utf8"]
         buffers = [

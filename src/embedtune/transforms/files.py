@@ -28,9 +28,7 @@ def save_tensors(tensors: dict[str, NDArray[Any]], path: Path) -> None:
         save_file(whole, path, metadata={"format": "pt"})
     except SafetensorError as error:
         full = "os error 28" in str(error)
-        raise OSError(
-            errno.ENOSPC if full else errno.EIO, str(error), str(path)
-        ) from None
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from None
     path.chmod(0o644)
 
 
@@ -84,19 +82,11 @@ def load_transform(entry: dict[str, Any], folder: Path) -> Transform:
             fix="upgrade embedtune, or install the package that brings it",
         )
     tensors = load_tensors(path)
-    wrong = sorted(
-        name
-        for name, t in tensors.items()
-        if t.dtype not in (np.float32, np.int64, np.uint8)
-    )
+    wrong = sorted(name for name, t in tensors.items() if t.dtype not in (np.float32, np.int64, np.uint8))
     if wrong:
-        raise ArtifactError(
-            f"tensors of an unexpected dtype: {', '.join(wrong)}", where=str(path)
-        )
+        raise ArtifactError(f"tensors of an unexpected dtype: {', '.join(wrong)}", where=str(path))
     try:
-        transform: Transform = TRANSFORMS.load(entry["kind"]).from_state(
-            tensors, entry["settings"]
-        )
+        transform: Transform = TRANSFORMS.load(entry["kind"]).from_state(tensors, entry["settings"])
     except (KeyError, TypeError, ValueError, UserError) as error:
         raise ArtifactError(
             f"the tensors do not make a transform of kind {entry['kind']!r} ({error})",

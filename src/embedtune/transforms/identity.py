@@ -35,8 +35,6 @@ class Identity:
         return {}, {}
 
     @classmethod
-    def from_state(
-        cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]
-    ) -> Identity:
+    def from_state(cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Identity:
         """Rebuild what ``state`` gave."""
         return cls()

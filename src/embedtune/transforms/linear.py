@@ -40,7 +40,7 @@ class Linear:
     document: Vectors | None = None
     normalise: bool = True
     sides: Sides = field(init=False)
-    """Which sides are mapped: ``"query"``, ``"document"``, ``"both"`` (two matrices) or ``"shared"`` (one)."""
+    """What is mapped: ``"query"``, ``"document"``, ``"both"`` (two matrices) or ``"shared"`` (one)."""
     kind: ClassVar[str] = "linear"
 
     def __post_init__(self) -> None:
@@ -52,38 +52,18 @@ class Linear:
             )
         for w in given:
             if w.ndim != 2 or not np.isfinite(w).all():
-                raise VectorError(
-                    f"a matrix of shape {w.shape} is not finite and two-dimensional"
-                )
-        shapes = (
-            {w.shape for w in given}
-            if len(given) == 2
-            else {given[0].shape, given[0].shape[::-1]}
-        )
+                raise VectorError(f"a matrix of shape {w.shape} is not finite and two-dimensional")
+        shapes = {w.shape for w in given} if len(given) == 2 else {given[0].shape, given[0].shape[::-1]}
         if len(shapes) > 1:
             raise VectorError(
                 f"queries and documents would differ in width: matrices {sorted(shapes)}",
                 fix="map both sides to the same number of dimensions",
             )
-        shared = len(given) == 2 and (
-            given[0] is given[1] or np.array_equal(given[0], given[1])
-        )
+        shared = len(given) == 2 and (given[0] is given[1] or np.array_equal(given[0], given[1]))
         query = None if self.query is None else frozen(self.query)
-        document = (
-            None
-            if self.document is None
-            else query
-            if shared
-            else frozen(self.document)
-        )
+        document = None if self.document is None else query if shared else frozen(self.document)
         sides: Sides = (
-            "shared"
-            if shared
-            else "both"
-            if len(given) == 2
-            else "document"
-            if query is None
-            else "query"
+            "shared" if shared else "both" if len(given) == 2 else "document" if query is None else "query"
         )
         for name, value in (("query", query), ("document", document), ("sides", sides)):
             object.__setattr__(self, name, value)
@@ -126,12 +106,9 @@ class Linear:
         if strength == 0:
             return Identity()
         if self.sides == "shared":
-            return Linear.shared(
-                _towards_identity(matrix, strength), normalise=self.normalise
-            )
+            return Linear.shared(_towards_identity(matrix, strength), normalise=self.normalise)
         query, document = (
-            None if w is None else _towards_identity(w, strength)
-            for w in (self.query, self.document)
+            None if w is None else _towards_identity(w, strength) for w in (self.query, self.document)
         )
         return Linear(query, document, self.normalise)
 
@@ -145,15 +122,11 @@ class Linear:
         return dict(tensors), {"normalise": self.normalise, "sides": self.sides}
 
     @classmethod
-    def from_state(
-        cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]
-    ) -> Linear:
+    def from_state(cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Linear:
         """Rebuild what ``state`` gave."""
         shared = tensors.get("shared")
         normalise = bool(settings["normalise"])
-        return cls(
-            tensors.get("query", shared), tensors.get("document", shared), normalise
-        )
+        return cls(tensors.get("query", shared), tensors.get("document", shared), normalise)
 
 
 def _towards_identity(matrix: Vectors, strength: float) -> Vectors:

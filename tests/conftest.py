@@ -12,10 +12,46 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-WORDS = (
-    "a the of and in heart lung liver kidney pain ache attack failure fever high low blood pressure sugar "
-    "skin rash itch red eye ear nose head stomach bone broken weak strong sleep tired cough cold query document"
-).split()
+WORDS = [
+    "a",
+    "the",
+    "of",
+    "and",
+    "in",
+    "heart",
+    "lung",
+    "liver",
+    "kidney",
+    "pain",
+    "ache",
+    "attack",
+    "failure",
+    "fever",
+    "high",
+    "low",
+    "blood",
+    "pressure",
+    "sugar",
+    "skin",
+    "rash",
+    "itch",
+    "red",
+    "eye",
+    "ear",
+    "nose",
+    "head",
+    "stomach",
+    "bone",
+    "broken",
+    "weak",
+    "strong",
+    "sleep",
+    "tired",
+    "cough",
+    "cold",
+    "query",
+    "document",
+]
 """The vocabulary of the tiny model; everything else is unknown to it."""
 
 

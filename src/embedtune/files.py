@@ -44,14 +44,14 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             file.flush()
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         if error.errno in _FULL:
             raise DiskFull(
                 f"no room left on the disk for {path}: free some, or choose another folder"
             ) from None
         raise
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise
 
 
@@ -59,3 +59,8 @@ def sha256_file(path: Path) -> str:
     """Give the sha256 of a file's content as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _discard(temporary: Path) -> None:
+    with contextlib.suppress(OSError):  # it may never have been made
+        temporary.unlink()

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
-from embedtune.errors import UserError
+from embedtune.errors import DiskFull, UserError
 from embedtune.files import TEMPORARY, atomic_write
 from embedtune.types import Vectors
 
@@ -138,9 +138,11 @@ class VectorCache:
         try:
             shelf.add(blob)
             shelf.merge_small()
-        except PermissionError as error:
+        except DiskFull:
+            raise
+        except OSError as error:
             raise UserError(
-                "the vector cache cannot be written",
+                f"the vector cache cannot be written ({error.strerror or error})",
                 where=str(error.filename or self.folder),
                 fix="set EMBEDTUNE_CACHE_DIR to a folder that can, or EMBEDTUNE_CACHE_SIZE=0 to keep nothing",
             ) from None
@@ -211,7 +213,7 @@ class _Space:
         """Bring the index up to date with the shards that are there now."""
         try:
             present = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".safetensors")}
-        except FileNotFoundError:
+        except OSError:  # not there yet; if it cannot be read, writing will say so
             present = set()
         present = {name for name in present if not name.startswith(TEMPORARY)}
         if present == set(self._shards):
@@ -231,7 +233,7 @@ class _Space:
         self._places = np.stack([shard, row], axis=1)[order].astype(np.int32)
 
     def _keys(self, name: str) -> NDArray[np.uint8] | None:
-        """Read the keys of a shard without its vectors; None, and the shard removed, if that is impossible."""
+        """Read the keys of a shard without its vectors; if that is impossible, remove it and give None."""
         path = self.folder / name
         try:
             with safe_open(path, framework="numpy") as file:

@@ -40,7 +40,7 @@ def file_hash(path: Path) -> str:
 
 
 def folder_hash(folder: Path, files: Iterable[Path]) -> str:
-    """Give one sha256 for ``files`` inside ``folder``: their relative names and contents, not where they lie."""
+    """Give one sha256 for ``files`` inside ``folder``: their relative names and contents."""
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(f"{path.relative_to(folder).as_posix()}\0{file_hash(path)}\n".encode())

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: what was downloaded before, else one quick look whether it can be reached."""
+"""Models from the Hugging Face hub: what was downloaded before, else one quick try to reach it."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def hub_folder(name: str, *, hint: str) -> Path:
         return downloaded
     if _offline(hub):
         raise ModelNotFound(
-            f"there is no model {name!r} on this machine ({looked} and a downloaded copy; the hub is switched off "
-            "by HF_HUB_OFFLINE)",
+            f"there is no model {name!r} on this machine ({looked} and a downloaded copy; the hub is "
+            "switched off by HF_HUB_OFFLINE)",
             fix=hint,
         )
     try:
@@ -67,8 +67,8 @@ def hub_folder(name: str, *, hint: str) -> Path:
     except Exception as error:  # noqa: BLE001 - whatever the network library of the day raises
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelNotFound(
-            f"there is no model {name!r} on this machine ({looked} and a downloaded copy), and the hub cannot be "
-            f"reached: {reason}",
+            f"there is no model {name!r} on this machine ({looked} and a downloaded copy), and the hub "
+            f"cannot be reached: {reason}",
             fix=f"{hint}, or try again with a connection",
         ) from None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from embedtune.encoders.hashes import folder_hash
 from embedtune.errors import ModelNotFound, UserError
@@ -170,11 +171,18 @@ def read_json(path: Path, *, missing: Any = None) -> Any:
 
 
 def tensor_shapes(path: Path) -> dict[str, list[int]]:
-    """Read names and shapes of a safetensors file's tensors from its header."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
-    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    """Read names and shapes of a safetensors file's tensors from its header.
+
+    Raises
+    ------
+    ModelNotFound
+        When it is not such a file, or not a whole one.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ModelNotFound(f"cannot be read: {error}", where=str(path), fix="get its files again") from None
 
 
 def _width(kind: str, folder: Path, width: int | None) -> int | None:

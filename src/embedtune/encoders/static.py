@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ class StaticFiles:
         raise ModelNotFound(
             "this folder holds no static model",
             where=str(folder),
-            fix="give a model2vec folder (config.json, model.safetensors, tokenizer.json) or one with StaticEmbedding",
+            fix="give a model2vec folder, or a sentence-transformers folder with StaticEmbedding",
         )
 
     @classmethod
@@ -104,7 +104,8 @@ def is_model2vec(folder: Path) -> bool:
     """Whether a folder holds a model2vec model."""
     if not all((folder / name).is_file() for name in ("config.json", "model.safetensors", "tokenizer.json")):
         return False
-    return bool(read_json(folder / "config.json").get("model_type") == "model2vec")
+    said = read_json(folder / "config.json").get("model_type") == "model2vec"
+    return bool(said) or "embeddings" in tensor_shapes(folder / "model.safetensors")
 
 
 def is_static_folder(folder: Path) -> bool:
@@ -255,11 +256,7 @@ class StaticEncoder:
                 raise ModelNotFound(
                     "this file of the model is missing", where=str(path), fix="get its files again"
                 )
-        try:
-            shapes: dict[str, Any] = tensor_shapes(self.files.weights)
-        except (OSError, ValueError) as error:
-            shapes = {"unreadable": str(error)}
-        shape: list[int] = shapes.get(self.files.tensor, [])
+        shape = tensor_shapes(self.files.weights).get(self.files.tensor, [])
         if len(shape) != 2:
             raise ModelNotFound(
                 f"there is no table {self.files.tensor!r} in it",

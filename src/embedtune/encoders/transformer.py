@@ -1,4 +1,4 @@
-"""Text models that sentence-transformers runs: batches of like length, prompts, and no torch until it is needed."""
+"""Text models that sentence-transformers runs: batches of like length, prompts, torch only when needed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from embedtune.encoders.model_folder import ModelFolder
 from embedtune.encoders.tokens import TokenCounter
@@ -114,7 +115,7 @@ class TransformerEncoder:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def prompt_key(self, kind: Kind) -> str:
-        """Give what tells the vectors of one kind from those of the other: the prompt, and the route if any."""
+        """Give what tells the vectors of one kind from those of the other: prompt and route."""
         return f"{kind if self._files.routed else ''}\n{self.prompts[kind]}"
 
     def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
@@ -171,7 +172,7 @@ class TransformerEncoder:
                 model: SentenceTransformer = library.SentenceTransformer(
                     str(self.folder), device=self._device, local_files_only=True
                 )
-            except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
                 raise ModelNotFound(
                     f"the model cannot be loaded: {reason}", where=str(self.folder), fix="get its files again"

@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embedtune.encoders.vector_files import (
-    BLOCK,
-    READERS,
     IdVectors,
     check_ids,
     check_rows,
+    content_hash,
     open_vectors,
     write_npy,
 )
+from embedtune.encoders.vector_formats import BLOCK, READERS
 from embedtune.errors import DataError, ModelNotFound, VectorError
 from embedtune.files import atomic_write
 from embedtune.types import Kind, Similarity, Vectors
@@ -142,7 +142,8 @@ class VectorsEncoder:
         if rows.null_count:
             first = int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])
             raise DataError(
-                f"{rows.null_count} of {len(asked)} {NAMES[kind]} have no vector, the first is {items[first]!r}",
+                f"{rows.null_count} of {len(asked)} {NAMES[kind]} have no vector, "
+                f"the first is {items[first]!r}",
                 where=self._where,
                 fix="add its vector, or remove it from the data",
             )
@@ -222,4 +223,4 @@ def _in_memory(ids: Sequence[str], array: NDArray[Any], *, where: str, similarit
     digest = hashlib.sha256(f"{vectors.shape}".encode())
     for start in range(0, len(vectors), BLOCK):
         digest.update(np.ascontiguousarray(vectors[start : start + BLOCK]).data)
-    return IdVectors(names, vectors, digest.hexdigest())
+    return IdVectors(names, vectors, content_hash(names, digest.hexdigest()))

@@ -1,0 +1,72 @@
+"""``embedtune check``: what is wrong or suspicious in a dataset, with places and remedies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from embedtune.cli.errors import CHECK_FAILED
+from embedtune.cli.options import Data, Json, Roles, Task, parse_roles
+from embedtune.cli.output import Output
+
+if TYPE_CHECKING:
+    from embedtune.data.checks import Finding
+
+
+def check(
+    data: Data,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The model that will read it: finds texts that it would cut."),
+    ] = None,
+    task: Task = None,
+    role: Roles = None,
+    json: Json = None,
+) -> None:
+    """Find what is wrong or suspicious in a dataset.
+
+    The exit code is 3 if there are errors.
+    """
+    output = Output(json)
+    from embedtune.data import check as find
+    from embedtune.data import read
+    from embedtune.data.describe import describe
+    from embedtune.encoders import load_encoder
+
+    encoder = load_encoder(base) if base else None
+    dataset = read(data, task=task, roles=parse_roles(role), strict=False)  # type: ignore[arg-type]
+    understood = describe(dataset)
+    output.say(str(understood))
+    findings = find(dataset, encoder=encoder)
+    count = {
+        severity: sum(f.severity == severity for f in findings) for severity in ("error", "warning", "info")
+    }
+    output.say()
+    for finding in findings:
+        output.say(_text(finding))
+    output.say(
+        f"{plural(count['error'], 'error')}, {plural(count['warning'], 'warning')}, {plural(count['info'], 'note')}"
+        if findings
+        else "nothing found that is wrong or suspicious"
+    )
+    output.write(
+        {
+            "data": understood.to_dict(),
+            "errors": count["error"],
+            "warnings": count["warning"],
+            "infos": count["info"],
+            "findings": [finding.to_dict() for finding in findings],
+        }
+    )
+    if count["error"]:
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _text(finding: Finding) -> str:
+    """Give a finding with its places and its remedy, for people."""
+    lines = [f"{finding.severity}: {finding.message}"]
+    for example in finding.examples:
+        place = f"{example.file}:{example.line}" if example.line else example.file
+        lines.append(f"    {place}: {example.text}")
+    return "\n".join([*lines, f"    → {finding.remedy}"])

@@ -1,0 +1,49 @@
+"""Exceptions to exit codes: one line on stderr, and no traceback unless it is asked for."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import ParamSpec
+
+import typer
+
+from embedtune.errors import EmbedtuneError, MissingExtra, UserError
+
+FAILED, MISTAKE, CHECK_FAILED, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes besides 0."""
+
+P = ParamSpec("P")
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Give ``command`` with every exception of embedtune's turned into a line and an exit code.
+
+    With ``EMBEDTUNE_DEBUG=1`` in the environment the traceback is printed too. Other exceptions are
+    defects, and are passed on with theirs.
+    """
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except EmbedtuneError as error:
+            mistake = isinstance(error, UserError | MissingExtra)
+            raise typer.Exit(_report(str(error), MISTAKE if mistake else FAILED)) from None
+        except KeyboardInterrupt:
+            line = f"interrupted: {command.__name__} was stopped; vectors encoded so far are kept"
+            raise typer.Exit(_report(line, INTERRUPTED)) from None
+
+    return run
+
+
+def _report(message: str, code: int) -> int:
+    """Print the exception in flight as one line on stderr; give the exit code."""
+    if os.environ.get("EMBEDTUNE_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc(file=sys.stderr)
+    prefix = "" if code == INTERRUPTED else "error: "
+    typer.echo(prefix + " ".join(message.split()), err=True)
+    return code

@@ -1,0 +1,69 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedtune.errors import UserError
+
+Data = Annotated[
+    str, typer.Argument(metavar="DATA", help="A BEIR folder, a file of rows, or a folder of such files.")
+]
+Base = Annotated[
+    str,
+    typer.Option(
+        metavar="MODEL",
+        help="The base model: a folder, a name, static:NAME or vectors:FOLDER.",
+        show_default=False,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(metavar="DIR_OR_MODEL", help="A tuned model's folder, or a base model.", show_default=False),
+]
+Json = Annotated[
+    str | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON; '-' is standard output."),
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder to make.", show_default=False)]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="The same seed gives the same result.")]
+Metric = Annotated[
+    str, typer.Option(metavar="NAME", help="What is judged, for example ndcg@10, mrr@10, recall@100.")
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="The longest that tuning may take: 90s, 10m, 1h."),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(metavar="TASK", help="retrieval or classification; inferred where not given."),
+]
+Roles = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role", metavar="ROLE=COLUMN", help="Which column plays a role, as in query=asked; may be repeated."
+    ),
+]
+
+
+def parse_roles(given: Sequence[str] | None) -> dict[str, str | None]:
+    """Turn ``ROLE=COLUMN`` options into a dict; an empty column switches a role off.
+
+    Raises
+    ------
+    UserError
+        When one has no equals sign, or a role is given twice.
+    """
+    roles: dict[str, str | None] = {}
+    for one in given or ():
+        role, equals, column = one.partition("=")
+        if not equals or not role:
+            raise UserError(f"{one!r} names no column", where="--role", fix="write --role ROLE=COLUMN")
+        if role in roles:
+            raise UserError(f"the role {role!r} is given twice", where="--role", fix="give it once")
+        roles[role] = column or None
+    return roles

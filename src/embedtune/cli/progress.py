@@ -1,0 +1,96 @@
+"""Bars with the time left on a terminal; elsewhere a line from time to time. Always on stderr."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+INTERVAL = 10.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class StageProgress:
+    """Shows how far each stage of a command is; call it with (stage, done, total).
+
+    A stage that is over at its first call took no time, and is not shown.
+    """
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = _bars() if sys.stderr.isatty() else None
+        self._stages: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+        if self._bars is not None:
+            self._bars.stop()
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Say that ``done`` of ``total`` are done in a stage."""
+        if self._bars is None:
+            self._line(stage, done, total)
+        elif stage in self._stages:
+            self._bars.update(self._stages[stage], completed=done, total=total)
+        elif done < total:
+            self._stages[stage] = self._bars.add_task(stage, completed=done, total=total)
+
+    def stage(self, name: str) -> Callable[[int, int], None]:
+        """Give what reports (done, total) for the stage ``name``."""
+        return functools.partial(self, name)
+
+    def _line(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        started = self._started.setdefault(stage, now)
+        if now - self._spoke < INTERVAL or done >= total:
+            return
+        self._spoke = now
+        left = f", about {seconds((now - started) / done * (total - done))} left" if done else ""
+        typer.echo(f"{stage}: {done:,} of {total:,}{left}", err=True)
+
+
+def seconds(duration: float) -> str:
+    """Give a duration for people.
+
+    >>> seconds(4.2), seconds(150), seconds(7300)
+    ('4 s', '2 min 30 s', '2 h 1 min')
+    """
+    whole = round(duration)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+    )
+    return Progress(*columns, console=Console(stderr=True))

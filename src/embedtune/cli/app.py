@@ -68,6 +68,7 @@ for _command, _example in COMMANDS:
 def main() -> None:
     """Run the command line; the console script ``embedtune``."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning when a process forks
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # else it reports on the weights it loads
     try:
         app()
     except KeyboardInterrupt:

@@ -31,6 +31,7 @@ def check(
     output = Output(json)
     from embedtune.data import check as find
     from embedtune.data import read
+    from embedtune.data.checks.finding import plural
     from embedtune.data.describe import describe
     from embedtune.encoders import load_encoder
 
@@ -45,11 +46,8 @@ def check(
     output.say()
     for finding in findings:
         output.say(_text(finding))
-    output.say(
-        f"{plural(count['error'], 'error')}, {plural(count['warning'], 'warning')}, {plural(count['info'], 'note')}"
-        if findings
-        else "nothing found that is wrong or suspicious"
-    )
+    told = ", ".join(plural(number, severity) for severity, number in count.items())
+    output.say(told if findings else "nothing found that is wrong or suspicious")
     output.write(
         {
             "data": understood.to_dict(),

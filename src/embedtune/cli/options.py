@@ -31,9 +31,7 @@ Json = Annotated[
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder to make.", show_default=False)]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="The same seed gives the same result.")]
-Metric = Annotated[
-    str, typer.Option(metavar="NAME", help="What is judged, for example ndcg@10, mrr@10, recall@100.")
-]
+Metric = Annotated[str, typer.Option(metavar="NAME", help="What is judged: ndcg@10, mrr@10, recall@100, …")]
 Budget = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="The longest that tuning may take: 90s, 10m, 1h."),

@@ -23,9 +23,7 @@ def tune(
     data: Data,
     base: Base,
     out: Out,
-    method: Annotated[
-        str, typer.Option(metavar="NAME", help="How to tune; auto tries several and chooses.")
-    ] = "auto",
+    method: Annotated[str, typer.Option(metavar="NAME", help="How to tune; auto chooses.")] = "auto",
     budget: Budget = None,
     test: Annotated[
         str,

@@ -150,7 +150,7 @@ def positive_ranks(
 def _checked(
     queries: Vectors, documents: Vectors, exclude: csr_matrix | None, *, mapped: bool = False
 ) -> tuple[Vectors, tuple[int, int]]:
-    """Queries as contiguous float32, and (n, N)."""
+    """Give queries as contiguous float32, and (n, N)."""
     if queries.ndim != 2 or documents.ndim != 2:
         raise VectorError(f"vectors must have two axes, not {queries.ndim} and {documents.ndim}")
     if not mapped and queries.shape[1] != documents.shape[1]:
@@ -298,7 +298,7 @@ def _count_above_one_by_one(
 def _count_above_sorted(
     scores: NDArray[np.float32], own: NDArray[np.float32], at: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """The same counts by binary search."""
+    """Count the same by binary search."""
     ascending = np.sort(scores)
     from_equal = len(scores) - np.searchsorted(ascending, own, "left")
     above = len(scores) - np.searchsorted(ascending, own, "right")

@@ -278,7 +278,7 @@ def _choose_and_judge(
 
 
 def _standard_errors(counts: Values, sums: Values, sizes: Values, drawn: Values) -> Values:
-    """Standard errors (B, candidates) of the weighted means of grouped sums (candidates, groups)."""
+    """Give standard errors (B, candidates) of the weighted means of grouped sums (candidates, groups)."""
     means = counts @ sums.T / drawn[:, None]
     squares = (
         counts @ (sums**2).T
@@ -298,7 +298,7 @@ def _checked(differences: ArrayLike) -> Values:
 
 
 def _by_group(scores: Values, groups: Groups | None) -> tuple[Values, Values]:
-    """Sums of the scores (rows, n) by group, and the groups' sizes."""
+    """Give sums of the scores (rows, n) by group, and the groups' sizes."""
     n = scores.shape[1]
     if groups is None:
         return scores, np.ones(n)

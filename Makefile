@@ -40,8 +40,8 @@ fix: $(VENV)/.installed-dev ## mend what ruff can mend
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-dev ## say how to run the benchmarks
-	@echo "The benchmarks take minutes to hours, so none starts by itself; see benchmarks/README.md:"
-	@sed -n 's/^    \(\.venv.*\)/  \1/p' benchmarks/README.md
+	@echo "The benchmarks take from minutes to hours, so none starts by itself (see benchmarks/README.md):"
+	@for script in compare trust speed memory; do echo "  $(BIN)/python benchmarks/$$script.py --help"; done
 
 docs: $(VENV)/.installed-dev ## build the documentation into site/
 	$(BIN)/python $(PIP) '.[docs]'

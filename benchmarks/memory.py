@@ -1,0 +1,152 @@
+"""Peak memory of ``embedtune tune`` on a large memory-mapped collection, through the real command line.
+
+Makes unit vectors in random clusters as ``vectors:FOLDER`` reads them, and labels: queries are noisy
+copies of documents through a random linear map, so that there is something to learn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from results import OUT, markdown, show, write_json, write_section
+
+from embedtune.types import Vectors
+
+BLOCK = 50_000
+BAR = 1.3
+
+
+class Run(NamedTuple):
+    """What a finished process used."""
+
+    code: int
+    seconds: float
+    peak: int
+    """Largest resident set, bytes."""
+    anonymous: int
+    """Largest part of it seen that was not mapped files, bytes."""
+
+
+def main() -> None:
+    """Make the collection, tune on it, report the peak."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--dimension", type=int, default=384)
+    parser.add_argument("--labels", type=int, default=10_000)
+    parser.add_argument("--budget", default="10m")
+    parser.add_argument(
+        "--folder", type=Path, help="where the temporary folder goes; needs 5 GB for a million"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as place:
+        folder = Path(place)
+        make(folder, options.rows, options.dimension, options.labels)
+        size = (folder / "vectors" / "documents.npy").stat().st_size
+        size += (folder / "vectors" / "queries.npy").stat().st_size
+        run = _tune(folder, options.budget)
+        written = folder / "verdict.json"
+        verdict = json.loads(written.read_text("utf-8")) if written.exists() else {}
+    header = ["what", "figure"]
+    rows = [
+        [
+            "vectors",
+            f"{options.rows:,} x {options.dimension}, {options.labels:,} labels: {size / 1e6:,.0f} MB",
+        ],
+        ["ended with code", str(run.code)],
+        ["verdict", str(verdict.get("verdict", "–"))],
+        ["minutes", f"{run.seconds / 60:.1f}"],
+        ["peak resident memory", f"{run.peak / 1e6:,.0f} MB"],
+        ["of that, not mapped files, at most", f"{run.anonymous / 1e6:,.0f} MB"],
+        [f"peak / vectors (bar: {BAR})", f"{run.peak / size:.2f}"],
+    ]
+    show("memory", header, rows)
+    write_json(OUT / "memory.json", {"run": run._asdict(), "size": size, "verdict": verdict})
+    write_section("memory", "Memory on a large collection", markdown(header, rows))
+
+
+def make(folder: Path, rows: int, dimension: int, labels: int, seed: int = 0) -> None:
+    """Write ``vectors/`` (documents, queries) and ``data/`` (a BEIR folder with a train split)."""
+    rng = np.random.default_rng(seed)
+    vectors, data = folder / "vectors", folder / "data"
+    vectors.mkdir()
+    (data / "qrels").mkdir(parents=True)
+    centres = _unit(rng.standard_normal((max(1, rows // 500), dimension), np.float32))
+    documents = np.lib.format.open_memmap(
+        vectors / "documents.npy", mode="w+", dtype=np.float32, shape=(rows, dimension)
+    )
+    for start in range(0, rows, BLOCK):
+        stop = min(start + BLOCK, rows)
+        noise = rng.standard_normal((stop - start, dimension), np.float32) * (0.6 / dimension**0.5)
+        documents[start:stop] = _unit(centres[rng.integers(0, len(centres), stop - start)] + noise)
+    asked = np.sort(rng.choice(rows, min(labels, rows), replace=False))
+    turn = rng.standard_normal((dimension, dimension), np.float32) / dimension**0.5
+    noise = rng.standard_normal((len(asked), dimension), np.float32) * (0.6 / dimension**0.5)
+    queries = _unit((documents[asked] + noise) @ (0.3 * np.eye(dimension, dtype=np.float32) + turn))
+    np.save(vectors / "queries.npy", queries)
+    documents.flush()
+    _write_lines(vectors / "documents.ids.txt", (f"d{row}" for row in range(rows)))
+    _write_lines(vectors / "queries.ids.txt", (f"q{row}" for row in range(len(asked))))
+    texts = (f'{{"_id": "d{row}", "text": "document {row}"}}' for row in range(rows))
+    _write_lines(data / "corpus.jsonl", texts)
+    words = (f'{{"_id": "q{row}", "text": "query {row} {asked[row]}"}}' for row in range(len(asked)))
+    _write_lines(data / "queries.jsonl", words)
+    judged = (f"q{row}\td{asked[row]}\t1" for row in range(len(asked)))
+    _write_lines(data / "qrels" / "train.tsv", ["query-id\tcorpus-id\tscore", *judged])
+
+
+def _tune(folder: Path, budget: str) -> Run:
+    command = [
+        sys.executable,
+        "-m",
+        "embedtune",
+        "tune",
+        "data",
+        "--base",
+        "vectors:vectors",
+        "--out",
+        "tuned",
+    ]
+    command += ["--budget", budget, "--json", "verdict.json"]
+    start = time.monotonic()
+    with subprocess.Popen(command, cwd=folder) as process:
+        peak = anonymous = 0
+        while process.poll() is None:
+            status = _status(process.pid)
+            peak = max(peak, status.get("VmHWM", 0))  # the kernel's own high-water mark
+            anonymous = max(anonymous, status.get("RssAnon", 0))
+            time.sleep(0.05)
+    return Run(process.returncode, time.monotonic() - start, peak, anonymous)
+
+
+def _status(pid: int) -> dict[str, int]:
+    """Memory figures of a process, in bytes; empty when it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    except OSError:
+        return {}
+    fields = (line.split() for line in lines if line.endswith(" kB"))
+    return {name.rstrip(":"): int(value) * 1024 for name, value, _ in fields}
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def _unit(x: Vectors) -> Vectors:
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
+
+
+if __name__ == "__main__":
+    main()

@@ -50,6 +50,7 @@ def test_the_deepest_that_reach_the_top_come_first_and_the_worst_comes_last():
     assert (shown.better, shown.same, shown.worse) == (3, 1, 1)
     assert shown.rule.endswith("and the one that fell most")
     first = shown.searches[0]
+    assert first.answer == "Pyrexia"
     assert first.before.texts == ["Cephalgia", "Pruritus", "Rhinitis"]
     assert first.before.right == [False, False, False]
     assert first.after.texts[0] == "Pyrexia"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 BASE = "all-MiniLM-L6-v2"
 FOLDER = Path("embedtune-demo")
+WIDTH = 60
+"""Characters of a document that are shown."""
 NEXT = """
 next, on data of your own, a file with the columns query and positive:
   embedtune check pairs.csv
@@ -96,9 +98,13 @@ def _show_searches(output: Output, shown: Showcase) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("patients say", "before", "after", show_lines=True)
+    table = Table(show_lines=True)
+    table.add_column("patients say", min_width=14, max_width=24)
+    for name in ("before", "after"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
     for search in shown.searches:
-        table.add_row(Text(search.query), _cell(search.before), _cell(search.after))
+        cells = (_cell(side, search.answer) for side in (search.before, search.after))
+        table.add_row(Text(search.query), *cells)
     output.say()
     output.say(
         f"of the held-out queries, {shown.better:,} find the right term earlier, {shown.same:,} at the same "
@@ -107,15 +113,15 @@ def _show_searches(output: Output, shown: Showcase) -> None:
     output.show(table)
 
 
-def _cell(side: Side) -> Text:
-    """Give the first documents with the right ones marked, and the place of the right one if it is deeper."""
+def _cell(side: Side, answer: str) -> Text:
+    """Give the first documents with the right ones marked, and the right one where it is deeper."""
     from rich.text import Text
 
     cell = Text()
     for number, (text, right) in enumerate(zip(side.texts, side.right, strict=True), 1):
         mark, style = ("✓", "green") if right else (" ", "")
-        cell.append(f"{mark} {number} {shorten(text, 52)}\n", style=style)
+        cell.append(f"{mark} {number} {shorten(text, WIDTH)}\n", style=style)
     if not any(side.right):
-        cell.append(f"✓ {side.place:,}", style="dim")
+        cell.append(f"✓ {side.place:,} {shorten(answer, WIDTH)}", style="green dim")
     cell.rstrip()
     return cell

@@ -40,6 +40,8 @@ class Search:
     """One query, as the base and as the tuned model answer it."""
 
     query: str
+    answer: str
+    """A right document."""
     before: Side
     after: Side
 
@@ -83,6 +85,7 @@ def showcase(tuned: Tuned, dataset: Dataset, *, split: str = "test") -> Showcase
     searches = [
         Search(
             dataset.query_texts[rows[query]],
+            texts[right[query][0]],
             *(
                 Side(
                     int(places[query]),

@@ -1,0 +1,170 @@
+"""``embedtune tune``: what is shown, saved and written, and what is refused before any work."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import embedtune
+from embedtune.encoders import load_encoder
+from embedtune.encoders.vectors import write_vectors
+
+KEYS = {
+    *("task", "metric", "base", "tuned", "gain", "ci95", "p_value", "verdict", "method", "seconds"),
+    *("candidates", "out"),
+}
+"""What the JSON of tune has at its top."""
+
+SIDE = {"overall", "seen", "unseen", "n", "n_seen", "n_unseen", "metrics"}
+"""What ``base`` and ``tuned`` have in them."""
+
+
+@pytest.fixture
+def shifted(tmp_path: Path) -> tuple[Path, Path]:
+    """Give pairs and vectors that a linear map mends: each query is its document, rotated.
+
+    400 queries for 200 documents in 16 dimensions; a quarter of the queries is the test split.
+    """
+    rng = np.random.default_rng(7)
+    documents = rng.standard_normal((200, 16))
+    turn = np.linalg.qr(rng.standard_normal((16, 16)))[0]
+    queries = np.repeat(documents, 2, axis=0) @ turn + 0.1 * rng.standard_normal((400, 16))
+    rows = [
+        {
+            "query_id": f"q{number}",
+            "query": f"question {number}",
+            "document_id": f"d{number // 2}",
+            "positive": f"answer {number // 2}",
+            "split": "test" if number // 2 % 4 == 0 else "train",
+        }
+        for number in range(400)
+    ]
+    data = tmp_path / "shifted.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    folder = tmp_path / "vectors"
+    write_vectors(folder, "document", [f"d{number}" for number in range(200)], documents)
+    write_vectors(folder, "query", [f"q{number}" for number in range(400)], queries)
+    return data, folder
+
+
+def test_a_map_that_helps_is_saved_and_said_to_help(run, shifted, tmp_path):
+    data, vectors = shifted
+    out = tmp_path / "tuned"
+    result = run("tune", data, "--base", f"vectors:{vectors}", "--out", out, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.stderr
+    written = json.loads((tmp_path / "r.json").read_text())
+    assert set(written) >= KEYS
+    assert set(written["base"]) >= SIDE
+    assert set(written["tuned"]) >= SIDE
+    assert written["verdict"] == "tune"
+    assert written["tuned"]["overall"] > written["base"]["overall"] + 0.3
+    assert written["base"]["n"] == 100
+    assert "retrieval, 400 queries, 200 documents" in result.stdout
+    assert "question 0" in result.stdout  # one of the example rows
+    assert f"saved the tuned model: {out}" in result.stdout
+    assert f"embedtune search {data} --model {out}" in result.stdout
+    assert embedtune.load(out).verdict["decision"] == "tune"
+
+
+def test_too_few_labels_save_the_base_and_say_so(run, pairs, tiny_model, tmp_path):
+    out = tmp_path / "tuned"
+    result = run("tune", pairs, "--base", tiny_model, "--out", out, "--json", "-")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["verdict"].startswith("do not tune")
+    assert "saved the base as it is" in result.stderr
+    saved = embedtune.load(out).encode_queries(["head ache"])
+    np.testing.assert_array_equal(saved, load_encoder(tiny_model).encode(["head ache"], kind="query"))
+
+
+def test_the_file_given_as_test_is_what_is_judged(run, shifted, tmp_path):
+    data, vectors = shifted
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    held = tmp_path / "held.jsonl"
+    held.write_text("".join(json.dumps(row | {"split": "test"}) + "\n" for row in rows[:40]))
+    train = tmp_path / "train.jsonl"
+    train.write_text("".join(json.dumps(row | {"split": "train"}) + "\n" for row in rows[40:]))
+    result = run(
+        *(
+            "tune",
+            train,
+            "--base",
+            f"vectors:{vectors}",
+            "--out",
+            tmp_path / "t",
+            "--test",
+            held,
+            "--json",
+            "-",
+        )
+    )
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["base"]["n"] == 40
+
+
+def test_an_output_that_exists_is_refused_before_the_data_is_looked_for(run, tmp_path):
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "thesis.tex").write_text("mine")
+    for flags in ([], ["--overwrite"]):
+        result = run("tune", tmp_path / "nope.csv", "--base", "x", "--out", tmp_path / "tuned", *flags)
+        assert result.exit_code == 2
+        assert str(tmp_path / "tuned") in result.stderr
+        assert result.stderr.count("\n") == 1
+    assert (tmp_path / "tuned" / "thesis.tex").read_text() == "mine"
+
+
+def test_overwrite_replaces_a_tuned_model(run, pairs, tiny_model, tmp_path):
+    arguments = ("tune", pairs, "--base", tiny_model, "--out", tmp_path / "tuned")
+    assert run(*arguments).exit_code == 0
+    assert run(*arguments).exit_code == 2
+    assert run(*arguments, "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--base", "no-such-model"], "no-such-model"),
+        (["--method", "no-such-method"], "no-such-method"),
+        (["--metric", "no-such-metric"], "no-such-metric"),
+        (["--budget", "a while"], "a while"),
+        (["--role", "query=no-such-column"], "no-such-column"),
+        (["--task", "no-such-task"], "no-such-task"),
+        (["--test", "no-such-split"], "no-such-split"),
+    ],
+    ids=lambda value: value[0][2:] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_2_and_nothing_is_written(run, pairs, tiny_model, tmp_path, flags, named):
+    base = [] if "--base" in flags else ["--base", tiny_model]
+    result = run("tune", pairs, "--out", tmp_path / "tuned", *base, *flags)
+    assert result.exit_code == 2, result.stderr
+    assert named in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.jsonl"]
+
+
+def test_ctrl_c_exits_with_130_keeps_the_cache_and_writes_nothing(
+    start, tiny_model, tmp_path, cache_folder_of_its_own
+):
+    rows = ({"query": f"heart {n}", "positive": " ".join(["lung"] * 20 + [str(n)])} for n in range(40_000))
+    data = tmp_path / "many.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    process = start("tune", data, "--base", tiny_model, "--out", tmp_path / "tuned")
+    shards = cache_folder_of_its_own / "vectors"
+    try:
+        started = time.monotonic()
+        while not any(shards.rglob("*.safetensors")) and process.poll() is None:
+            assert time.monotonic() - started < 120
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert err.endswith("interrupted: tune was stopped; vectors encoded so far are kept\n")
+    assert "Traceback" not in err
+    assert any(shards.rglob("*.safetensors"))
+    assert [path.name for path in tmp_path.iterdir()] == ["many.jsonl"]

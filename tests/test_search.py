@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
+from embedtune import search
 from embedtune.errors import UserError, VectorError
-from embedtune.judging import search
-from embedtune.judging.search import positive_ranks, top_k
+from embedtune.search import positive_ranks, top_k
 
 
 def whole_numbers(rng, n, d, high=3):

@@ -134,7 +134,7 @@ def evaluate_ranks(
     ----------
     ranks : int array of shape (relevance.nnz,)
         Rank from 1 of each stored pair of ``relevance``, as
-        :func:`embedtune.judging.search.positive_ranks` gives them.
+        :func:`embedtune.search.positive_ranks` gives them.
     relevance : sparse matrix of shape (n, N)
         Grades; pairs stored with a grade of 0 or less are no positives.
     metrics : sequence of str

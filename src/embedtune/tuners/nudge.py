@@ -23,7 +23,7 @@ GAMMAS = tuple(0.02 * step for step in range(25))
 
 _EPS = np.float32(1e-8)
 _NEVER = np.float32(1e8)
-_DOCUMENTS, _QUERIES, _PAIRS = 256, 240, 64
+_DOCUMENTS, _QUERIES, _PAIRS = 256, 256, 64
 """Taken at a time: small, so that the moved vectors are nearly all the memory that is needed."""
 
 
@@ -199,21 +199,23 @@ def _unmoved_scores(
     stays = np.ones(len(documents), np.bool_)
     stays[moved] = False
     rows = np.flatnonzero(stays)
+    height = _height(len(queries))
     for part in _parts(len(rows), _DOCUMENTS):
         vectors = _unit_rows(documents, rows[part])
-        for some in _parts(len(queries), _QUERIES):
-            yield some, rows[part], _multiply(queries[some], vectors)
+        for some in _parts(len(queries), height):
+            yield some, rows[part], _multiply(queries[some], vectors, height)
 
 
 def _moved_scores(
     documents: Vectors, moved: Rows, target: Vectors, pairs: _Pairs
 ) -> Iterator[tuple[slice, slice, Vectors, Vectors]]:
     """Yield (moved documents, pairs, and for the pairs' queries the products with documents and targets)."""
+    height = _height(len(pairs.queries))
     for part in _parts(len(moved), _DOCUMENTS):
         vectors = _unit_rows(documents, moved[part])
-        for some in _parts(len(pairs.queries), _QUERIES):
+        for some in _parts(len(pairs.queries), height):
             queries = pairs.queries[some]
-            old, new = _multiply(queries, vectors), _multiply(queries, target[part])
+            old, new = _multiply(queries, vectors, height), _multiply(queries, target[part], height)
             first, last = np.searchsorted(pairs.query, [some.start, some.stop])
             for chunk in _parts(last - first, _PAIRS):
                 these = slice(int(first) + chunk.start, int(first) + chunk.stop)
@@ -227,22 +229,28 @@ def _own_products(
     """Products of each pair's query with its own document and that one's target, (p,); 0 where it stays."""
     own_old, own_new = np.zeros((2, len(pairs.query)), np.float32)
     moves = np.flatnonzero(pairs.column >= 0)
-    for part in _parts(len(moves), min(_DOCUMENTS, _QUERIES)):
+    height = _height(len(pairs.queries))
+    for part in _parts(len(moves), min(_DOCUMENTS, height)):
         these = moves[part]
         queries, column = pairs.queries[pairs.query[these]], pairs.column[these]
-        own_old[these] = _multiply(queries, _unit_rows(documents, moved[column])).diagonal()
-        own_new[these] = _multiply(queries, target[column]).diagonal()
+        own_old[these] = _multiply(queries, _unit_rows(documents, moved[column]), height).diagonal()
+        own_new[these] = _multiply(queries, target[column], height).diagonal()
     return own_old, own_new
 
 
-def _multiply(queries: Vectors, vectors: Vectors) -> Vectors:
+def _height(n: int) -> int:
+    """Give the queries of a tile: ``n`` in equal parts, so that the last one is as full as the others."""
+    return max(16, -(-n // max(1, -(-n // _QUERIES))))
+
+
+def _multiply(queries: Vectors, vectors: Vectors, height: int) -> Vectors:
     """Scores of a tile, always multiplied at its full size: a product's last bits depend on the shape.
 
     Copies of a document with the same queries must have the very same scores, as their
     differences are divided by each other.
     """
     d = queries.shape[1]
-    left = queries if len(queries) == _QUERIES else np.resize(queries, (_QUERIES, d))
+    left = queries if len(queries) == height else np.resize(queries, (height, d))
     right = vectors if len(vectors) == _DOCUMENTS else np.resize(vectors, (_DOCUMENTS, d))
     return (left @ right.T)[: len(queries), : len(vectors)]
 
@@ -362,7 +370,7 @@ def _hits(
 
     def before(scores: Vectors, score: NDArray[np.float32], earlier: NDArray[np.bool_]) -> Rows:
         ahead = (scores > score[:, None]) | ((scores == score[:, None]) & earlier)
-        return ahead.sum(axis=1, dtype=np.int64)
+        return np.asarray(np.count_nonzero(ahead, axis=1), np.int64)
 
     ahead = np.stack([before(best, score, rows < pairs.document[:, None]) for score in owns])
     for part, these, old, new in _moved_scores(documents, moved, target, pairs):

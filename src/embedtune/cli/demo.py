@@ -95,13 +95,10 @@ def _refuse_foreign(folder: Path, dataset: Dataset) -> None:
 
 def _show_searches(output: Output, shown: Showcase) -> None:
     """Show the searches side by side."""
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(show_lines=True)
-    table.add_column("patients say", min_width=14, max_width=24)
-    for name in ("before", "after"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    table = Table(Column("patients say", width=20), "before", "after", show_lines=True)
     for search in shown.searches:
         cells = (_cell(side, search.answer) for side in (search.before, search.after))
         table.add_row(Text(search.query), *cells)
@@ -117,7 +114,7 @@ def _cell(side: Side, answer: str) -> Text:
     """Give the first documents with the right ones marked, and the right one where it is deeper."""
     from rich.text import Text
 
-    cell = Text()
+    cell = Text(no_wrap=True, overflow="ellipsis")
     for number, (text, right) in enumerate(zip(side.texts, side.right, strict=True), 1):
         mark, style = ("✓", "green") if right else (" ", "")
         cell.append(f"{mark} {number} {shorten(text, WIDTH)}\n", style=style)

@@ -1,0 +1,23 @@
+"""Training data and vectors to a transform: one file a method, and ``auto`` that chooses."""
+
+from __future__ import annotations
+
+from embedtune.registry import Entry, Registry
+from embedtune.tuners.base import Budget, Tuner, TuningData
+
+TUNERS = Registry(
+    "tuner",
+    {
+        "identity": Entry("embedtune.tuners.identity:IdentityTuner", "the base as it is"),
+        "ridge": Entry("embedtune.tuners.ridge:RidgeTuner", "closed form: queries towards their documents"),
+        "procrustes": Entry("embedtune.tuners.procrustes:ProcrustesTuner", "closed form: rotate the queries"),
+        "low-rank": Entry("embedtune.tuners.low_rank:LowRankTuner", "residual adapter of rank 32"),
+        "linear": Entry("embedtune.tuners.linear:LinearTuner", "residual linear adapter"),
+        "deltas": Entry("embedtune.tuners.deltas:DeltasTuner", "a shift for each document with queries"),
+        "nudge-n": Entry("embedtune.tuners.published_nudge:NudgeN", "NUDGE-N as published"),
+        "nudge-m": Entry("embedtune.tuners.published_nudge:NudgeM", "NUDGE-M as published"),
+    },
+)
+"""Methods by name; third parties add theirs under the entry-point group ``embedtune.tuners``."""
+
+__all__ = ["TUNERS", "Budget", "Tuner", "TuningData"]

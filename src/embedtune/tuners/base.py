@@ -1,0 +1,101 @@
+"""What every tuner gets and gives: training data in, a transform out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from embedtune.types import Similarity, Transform, Vectors
+
+
+@dataclass(frozen=True)
+class TuningData:
+    """Vectors and training judgements. Held-out queries are not in here; test data never is.
+
+    Parameters
+    ----------
+    queries : float32 array of shape (n, d)
+        Unit length where the similarity is cosine. Every row has a positive.
+    documents : float32 array of shape (N, d)
+        May be memory-mapped.
+    positives : csr_matrix of shape (n, N)
+        Grades above 0 of the training judgements.
+    known : csr_matrix of shape (n, N)
+        Pairs that must not serve as negatives: all that is known to be relevant, held out or not,
+        and, where a query is itself a document, that document.
+    document_ids : sequence of str
+        Names of the documents' rows.
+    similarity : str
+        ``"cosine"`` or ``"dot"``.
+    negatives : csr_matrix of shape (n, N), optional
+        Pairs judged not relevant.
+    """
+
+    queries: Vectors
+    documents: Vectors
+    positives: csr_matrix
+    known: csr_matrix
+    document_ids: Sequence[str]
+    similarity: Similarity = "cosine"
+    negatives: csr_matrix | None = None
+
+    @property
+    def cosine(self) -> bool:
+        """Whether mapped vectors are brought to unit length."""
+        return self.similarity == "cosine"
+
+    @cached_property
+    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """(query row, document row, weight) of every positive; a query's weights add up to 1."""
+        rows = np.repeat(np.arange(self.positives.shape[0]), np.diff(self.positives.indptr))
+        total = np.asarray(self.positives.sum(axis=1)).ravel()[rows]
+        weight = (self.positives.data / total).astype(np.float32)
+        return rows, self.positives.indices.astype(np.int64), weight
+
+    def targets(self) -> Vectors:
+        """Mean of each query's positive documents, (n, d): weighted by grade, not normalised."""
+        rows, columns, weight = self.pairs
+        judged, slot = np.unique(columns, return_inverse=True)
+        mix = csr_matrix((weight, (rows, slot)), shape=(len(self.queries), len(judged)))
+        return np.asarray(mix @ self.documents[judged], np.float32)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop, and whom to tell how far the work is."""
+
+    deadline: float | None = None
+    """``time.monotonic()`` at which the work has to end; None for never."""
+    progress: Callable[[str, int, int], None] | None = None
+    """Called with (stage, done, total)."""
+
+    @property
+    def left(self) -> float:
+        """Seconds left; infinite without a deadline."""
+        return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        """Report progress, if anyone listens."""
+        if self.progress:
+            self.progress(stage, done, total)
+
+
+@runtime_checkable
+class Tuner(Protocol):
+    """Fits a transform to training data. Never sees test data; same data and seed, same transform."""
+
+    name: ClassVar[str]
+    tasks: ClassVar[tuple[str, ...]]
+    needs: ClassVar[str]
+    """``"vectors"``, or ``"weights"`` for tuners that change the model itself."""
+
+    def fit(self, train: TuningData, *, seed: int = 0, budget: Budget | None = None) -> Transform:
+        """Give the fitted transform, at full strength."""
+        ...

@@ -1,0 +1,22 @@
+"""The base as it is: always a candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from embedtune.transforms import Identity
+from embedtune.tuners.base import Budget, TuningData
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityTuner:
+    """Change nothing."""
+
+    name: ClassVar[str] = "identity"
+    tasks: ClassVar[tuple[str, ...]] = ("retrieval", "classification")
+    needs: ClassVar[str] = "vectors"
+
+    def fit(self, train: TuningData, *, seed: int = 0, budget: Budget | None = None) -> Identity:
+        """Give the identity."""
+        return Identity()

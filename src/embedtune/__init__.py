@@ -1,1 +1,39 @@
 """Tune pre-trained embeddings to a task, judge honestly, ship the result."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedtune.api import evaluate, fine_tune
+    from embedtune.artifact import Tuned, load
+    from embedtune.data.dataset import Dataset
+    from embedtune.judging.verdict import Verdict
+
+_HOMES = {
+    "Dataset": "embedtune.data.dataset",
+    "Tuned": "embedtune.artifact",
+    "Verdict": "embedtune.judging.verdict",
+    "evaluate": "embedtune.api",
+    "fine_tune": "embedtune.api",
+    "load": "embedtune.artifact",
+}
+
+__all__ = ["Dataset", "Tuned", "Verdict", "__version__", "evaluate", "fine_tune", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for, so that ``import embedtune`` costs nothing."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("embedtune")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'embedtune' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

@@ -14,8 +14,8 @@ from embedtune.data.dataset import Dataset
 from embedtune.deferred import deferred_base, describe_base
 from embedtune.errors import ArtifactError
 from embedtune.folders import new_folder
-from embedtune.judging.search import top_k
 from embedtune.probes import Probes
+from embedtune.search import top_k
 from embedtune.stock import write_stock
 from embedtune.transforms import Chain, Identity, load_transform, save_transform, then
 from embedtune.types import Encoder, Similarity, Transform, Vectors

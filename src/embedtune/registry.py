@@ -60,7 +60,9 @@ class Registry(Mapping[str, Entry]):
         if name not in entries:
             close = difflib.get_close_matches(name, entries, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            raise UserError(f"there is no {self.kind} called {name!r}", fix=f"{hint}choose from {', '.join(entries)}")
+            raise UserError(
+                f"there is no {self.kind} called {name!r}", fix=f"{hint}choose from {', '.join(entries)}"
+            )
         return entries[name]
 
     def __contains__(self, name: object) -> bool:

@@ -10,9 +10,7 @@ from embedtune.search import top_k
 from embedtune.types import Vectors
 
 
-def hard_negatives(
-    queries: Vectors, documents: Vectors, known: csr_matrix, k: int
-) -> NDArray[np.int64]:
+def hard_negatives(queries: Vectors, documents: Vectors, known: csr_matrix, k: int) -> NDArray[np.int64]:
     """Find the ``k`` documents nearest to each query among those not known to be relevant.
 
     Parameters

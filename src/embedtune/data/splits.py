@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 MANY = 800
 """From so many queries on, a tenth is held out at a time, and not every tenth has its turn."""
 
-ENOUGH = 1200
+ENOUGH = 1000
 """Queries judged out of fold, about, where there are many."""
 
 Rows = NDArray[np.int64]
@@ -64,7 +64,7 @@ def folds(
     nothing = np.empty(0, np.int64)
     if n >= MANY:
         part, half = _assign(groups, 10, rng), _assign(groups, 2, rng)
-        rounds = int(np.clip(-(-10 * ENOUGH // n), 3, 6))
+        rounds = int(np.clip(-(-10 * ENOUGH // n), 2, 6))
         halves = [[np.flatnonzero((part == i) & (half == j)) for j in (0, 1)] for i in range(rounds)]
         return [_fold(relevance, by_query, by_document, own) for by_query, by_document in halves]
     part = _assign(groups, 5, rng)
@@ -115,5 +115,3 @@ def _fold(relevance: csr_matrix, by_query: Rows, by_document: Rows, own: Rows | 
     train = csr_matrix((relevance.data[keep], (rows[keep], relevance.indices[keep])), shape=shape)
     train.sort_indices()
     return Fold(train, by_query, by_document)
-
-

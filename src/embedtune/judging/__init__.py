@@ -1,1 +1,1 @@
-"""Scores and their honesty: exact search, ranking metrics, paired comparisons, the verdict."""
+"""Is it better? Metrics, out-of-fold scores, intervals and tests, and the verdict."""

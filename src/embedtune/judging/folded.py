@@ -92,13 +92,18 @@ class Folded:
 
     @property
     def weight(self) -> Scores:
-        """Weight of each natural row, mean 1: strata in the shares that all labels as training would give."""
-        natural_seen = self.seen[self.natural]
-        weight = np.ones(len(natural_seen))
-        share = seen_share(self.labelled.relevance) if self.labelled.own is None else 0.0
-        for stratum, part in ((natural_seen, share), (~natural_seen, 1 - share)):
-            if 0 < stratum.sum() < len(weight):
-                weight[stratum] = part * len(weight) / stratum.sum()
+        """Weight of each held-out row, mean 1: strata in the shares that all labels as training give.
+
+        Rows on seen documents are those held out by query; rows on unseen ones are held out either way.
+        """
+        weight = np.zeros(len(self.query))
+        share = 0.0 if self.labelled.own is not None else seen_share(self.labelled.relevance)
+        seen_rows, unseen_rows = self.seen & self.natural, ~self.seen
+        if not seen_rows.any() or not unseen_rows.any():
+            share = float(seen_rows.any())
+        for rows, part in ((seen_rows, share), (unseen_rows, 1 - share)):
+            if rows.any():
+                weight[rows] = part * len(weight) / rows.sum()
         return weight
 
     def run(self, candidate: Candidate, budget: Budget) -> None:
@@ -118,7 +123,10 @@ class Folded:
             candidate.fitted.append(fitted)
             held = self.labelled.take(rows)
             columns.append(
-                [held.evaluate(then(below, fitted.scaled(s)), (self.metric,))[self.metric] for s in candidate.strengths]
+                [
+                    held.evaluate(then(below, fitted.scaled(s)), (self.metric,))[self.metric]
+                    for s in candidate.strengths
+                ]
             )
             spent = time.monotonic() - started
             if spent / (i + 1) * (len(self.folds) - i - 1) > budget.left:
@@ -130,7 +138,7 @@ class Folded:
         below: Transform = Identity()
         if candidate.below is not None:
             below = then(
-                self._below(candidate.below, fold), candidate.below.fitted[fold].scaled(candidate.below_strength)
+                self._below(candidate.below, fold),
+                candidate.below.fitted[fold].scaled(candidate.below_strength),
             )
         return below
-

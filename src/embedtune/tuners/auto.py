@@ -9,13 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.judging.compare import (
-    Corrected,
-    bbc,
-    bootstrap_interval,
-    randomisation_test,
-    simplest_within_one_error,
-)
+from embedtune.judging.compare import bbc, best_mean, randomisation_test, simplest_within_one_error
+from embedtune.judging.comparison import Gain, gain_of
 from embedtune.judging.folded import Candidate, Folded, OutOfBudget
 from embedtune.judging.labelled import Labelled
 from embedtune.transforms import Identity
@@ -27,14 +22,17 @@ from embedtune.tuners.published_nudge import NudgeN
 from embedtune.tuners.ridge import RidgeTuner
 from embedtune.types import Transform
 
-STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)
 """How far each map is followed from the identity; the identity itself, 0, is the first candidate."""
+
+DELTA_STRENGTHS = (0.5, 0.75, 1.0)
+"""The same for shifts of documents."""
 
 HARM = 0.05
 """A candidate goes when it loses in a stratum with a p-value below this."""
 
 REPEATED = 0.05
-"""Shifts of documents are tried when at least this share of queries asks for a document that others ask for."""
+"""Shifts of documents are tried when at least this share of queries asks for what others ask for."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +47,7 @@ class Tried:
     scores: NDArray[np.float64]
     """Score of every held-out row, (r,)."""
     mean: float
-    """Weighted mean over natural traffic."""
+    """Weighted mean over held-out rows."""
     harms: str | None = None
     """The stratum in which it loses, if any."""
 
@@ -66,25 +64,57 @@ class Choice:
     folded: Folded
     tried: list[Tried]
     """Simplest first; the base is the first."""
+    harmless: list[Tried]
+    """Those that lose in no stratum; the choice is one of them."""
     chosen: Tried
-    best: Tried
-    """The best by mean that is not the base, harmful or not; the base where nothing was tried."""
-    corrected: Corrected | None
-    """Gain after correction for choosing; None where there was nothing to choose from."""
     stopped: bool
     """Whether the budget ended before the ladder did."""
 
     def gains(self, of: Tried) -> NDArray[np.float64]:
-        """Weighted gain of each natural row over the base, mean = gain on natural traffic."""
-        folded = self.folded
-        return (of.scores - folded.base)[folded.natural] * folded.weight
+        """Weighted gain of each held-out row over the base, (r,); its mean is the gain on usual traffic."""
+        return np.asarray((of.scores - self.folded.base) * self.folded.weight)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """Group of the query of each held-out row, (r,)."""
+        return np.asarray(self.folded.labelled.groups[self.folded.query])
+
+    @property
+    def shown(self) -> Tried:
+        """The choice; where that is the base, the best of the others, to say what was refused."""
+        if self.chosen.candidate is not None:
+            return self.chosen
+        others = [t for t in self.harmless if t.candidate] or [t for t in self.tried if t.candidate]
+        return max(others, key=lambda t: t.mean, default=self.chosen)
+
+    def corrected(self, seed: int) -> Gain | None:
+        """Gain of :attr:`shown` out of fold, corrected for choosing; None where nothing was tried.
+
+        The estimate is bootstrap bias-corrected. The interval spans that of the correction and the
+        bootstrap interval of the candidate's own gains, moved by the same correction.
+        """
+        shown = self.shown
+        if shown.candidate is None or len(np.unique(self.groups)) < 2:
+            return None
+        rule = simplest_within_one_error if shown is self.chosen else best_mean
+        among = self.harmless if shown in self.harmless else self.tried
+        weighted = np.stack([t.scores * self.folded.weight for t in among])
+        found = bbc(weighted, choose=rule, groups=self.groups, seed=seed)
+        own = gain_of(self.gains(shown), self.groups, seed)
+        if own is None:
+            return None
+        shift = min(found.estimate - own.gain, 0.0)
+        low = min(own.ci95[0] + shift, found.interval.low)
+        high = max(own.ci95[1] + shift, found.interval.high)
+        below = (1 + np.count_nonzero(found.samples <= 0)) / (1 + len(found.samples))
+        return Gain(own.gain + shift, (low, high), max(own.p_value, min(1.0, 2 * below)), own.n)
 
     def fit(self, labelled: Labelled, seed: int, budget: Budget) -> Transform:
-        """Fit the choice to all labelled queries."""
-        if self.chosen.candidate is None:
+        """Fit :attr:`shown` to all labelled queries."""
+        if self.shown.candidate is None:
             return Identity()
         data = labelled.training(labelled.relevance)
-        return self.chosen.candidate.final(data, self.chosen.strength, seed, budget)
+        return self.shown.candidate.final(data, self.shown.strength, seed, budget)
 
 
 def choose(labelled: Labelled, *, method: str, metric: str, seed: int, budget: Budget) -> Choice:
@@ -122,13 +152,7 @@ def choose(labelled: Labelled, *, method: str, metric: str, seed: int, budget: B
             tried.append(_judge(folded, candidate, strength, scores))
     harmless = [t for t in tried if t.harms is None]
     chosen = harmless[_simplest(folded, harmless)]
-    best = max(tried[1:], key=lambda t: t.mean, default=tried[0])
-    corrected = None
-    natural = np.stack([t.scores[folded.natural] * folded.weight for t in harmless])
-    groups = labelled.groups[folded.query[folded.natural]]
-    if len(harmless) > 1 and len(np.unique(groups)) > 1:
-        corrected = bbc(natural, choose=simplest_within_one_error, groups=groups, seed=seed)
-    return Choice(folded, tried, chosen, best, corrected, stopped)
+    return Choice(folded, tried, harmless, chosen, stopped)
 
 
 def _single(method: str) -> Candidate:
@@ -145,26 +169,31 @@ def _ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
         yield Candidate("linear (shared)", LinearTuner(sides="shared"), STRENGTHS)
         return
     promising = _top(tried).mean > tried[0].mean
-    repeated = float(np.mean(folded.seen[folded.natural])) >= REPEATED
     if promising:
         yield Candidate("linear (both)", LinearTuner(sides="both"), STRENGTHS)
-    if not repeated:
+    if float(np.mean(folded.seen[folded.natural])) < REPEATED:
         return
     yield Candidate("nudge-n", NudgeN(), (0.5, 1.0))
-    yield Candidate("deltas", DeltasTuner(rate=0.3, drop=0.25), (0.5, 1.0))
-    adapters = [t for t in tried[1:] if t.candidate and t.name.startswith(("linear", "ridge"))]
-    best = max(adapters, key=lambda t: t.mean)
-    if promising and best.candidate is not None:
-        name = f"{best.name} + deltas"
-        yield Candidate(name, DeltasTuner(rate=0.1, drop=0.7), (0.5, 1.0), best.candidate, best.strength)
+    best = max((t for t in tried if "linear" in t.name or t.candidate is None), key=lambda t: t.mean)
+    prefix = "" if best.candidate is None else f"{best.name} + "
+    for kind, drop in (("gentle", 0.6), ("firm", 0.1)):
+        yield Candidate(
+            f"{prefix}deltas ({kind})",
+            DeltasTuner(drop=drop),
+            DELTA_STRENGTHS,
+            below=best.candidate,
+            below_strength=best.strength,
+        )
 
 
 def _top(tried: list[Tried]) -> Tried:
     return max(tried, key=lambda t: t.mean)
 
 
-def _judge(folded: Folded, candidate: Candidate | None, strength: float, scores: NDArray[np.float64]) -> Tried:
-    mean = float(np.mean(scores[folded.natural] * folded.weight))
+def _judge(
+    folded: Folded, candidate: Candidate | None, strength: float, scores: NDArray[np.float64]
+) -> Tried:
+    mean = float(np.mean(scores * folded.weight))
     harms = None if candidate is None else _harmed(folded, scores)
     return Tried(candidate, strength, scores, mean, harms)
 
@@ -182,11 +211,8 @@ def _harmed(folded: Folded, scores: NDArray[np.float64]) -> str | None:
 
 
 def _simplest(folded: Folded, tried: list[Tried]) -> int:
-    """Row of the simplest candidate within one standard error of the best, on natural traffic."""
-    scores = np.stack([t.scores[folded.natural] * folded.weight for t in tried])
-    best = scores.mean(axis=1).argmax()
-    error = (scores[best] - scores).std(axis=1, ddof=1) / np.sqrt(scores.shape[1]) if scores.shape[1] > 1 else 0
-    return int(simplest_within_one_error(scores.mean(axis=1)[None], np.broadcast_to(error, (1, len(scores))))[0])
-
-
-__all__ = ["Choice", "Tried", "bootstrap_interval", "choose"]
+    """Row of the simplest candidate within one standard error of the best."""
+    scores = np.stack([t.scores * folded.weight for t in tried])
+    behind = scores[scores.mean(axis=1).argmax()] - scores
+    error = behind.std(axis=1) / np.sqrt(max(len(folded.query) - 1, 1))
+    return int(simplest_within_one_error(scores.mean(axis=1)[None], error[None])[0])

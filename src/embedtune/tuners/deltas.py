@@ -39,17 +39,17 @@ class DeltasTuner:
 
     drop: float = 0.5
     """Share of the positives of a step that go without their shift; from 0 to below 1."""
-    rate: float = 0.1
+    rate: float = 0.5
     """Step size at the start, in units of a query's length; falls to zero in a straight line."""
-    passes: int = 6
+    passes: int = 12
     """Passes over the training queries."""
     batch: int = 256
     """Queries a step."""
     hard: int = 8
-    """Hard negatives a query, found again every second pass."""
+    """Hard negatives a query, found again every fourth pass."""
     sample: int = 512
     """Random documents a step."""
-    scale: float = 30.0
+    scale: float = 20.0
     """Inverse temperature, for vectors of unit length."""
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class DeltasTuner:
         batches = Batches(train, size=self.batch, hard=self.hard, sample=self.sample, rng=rng)
         total, step = self.passes * len(batches), 0
         for turn in range(self.passes):
-            if turn % 2 == 0:
+            if turn % 4 == 0:
                 batches.mine(train.queries, shifted)
             for batch in batches:
                 if budget.left <= 0:
@@ -84,8 +84,10 @@ class DeltasTuner:
                 shift[slot[batch.columns[active]]] -= self.rate * (1 - step / total) * gradient * unit
                 step += 1
                 budget.tell("tune", step, total)
-        return Identity() if not shift.any() else ItemDeltas(
-            tuple(train.document_ids[row] for row in moved), shift, normalise=train.cosine
+        return (
+            Identity()
+            if not shift.any()
+            else ItemDeltas(tuple(train.document_ids[row] for row in moved), shift, normalise=train.cosine)
         )
 
     def _gradient(

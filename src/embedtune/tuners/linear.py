@@ -26,7 +26,7 @@ class LinearTuner:
     no label speaks of stay as they are. And each gradient is multiplied on both sides by the
     inverse square root of the vectors' second moments: pre-trained vectors fill few directions
     strongly, plain descent would fit those alone, and a full inverse would fit the noise of the
-    weak ones. Five passes then reach what Adam needs fifteen for, with less loss on documents
+    weak ones. Eight passes then reach more than Adam in thirty, with less loss on documents
     without labels.
 
     References
@@ -44,7 +44,7 @@ class LinearTuner:
     """Which side is mapped; ``both`` has a matrix each, ``shared`` one for both."""
     rank: int | None = None
     """Rank of A, from 1; None for full rank. Kept by projection after every pass."""
-    passes: int = 5
+    passes: int = 8
     """Passes over the training queries."""
     least_steps: int = 36
     """Steps taken at least, so that few labels are fitted too."""
@@ -56,7 +56,7 @@ class LinearTuner:
     """Random documents a step."""
     scale: float = 30.0
     """Inverse temperature, for vectors of unit length."""
-    rate: float = 0.5
+    rate: float = 0.3
     """Step size at the start; falls to zero in a straight line."""
     momentum: float = 0.9
     """Share of the last step that goes into the next."""
@@ -84,7 +84,9 @@ class LinearTuner:
         total, step = passes * len(batches), 0
         for turn in range(passes):
             if turn % max(2, passes // 3) == 0:
-                batches.mine(descent.queries(train.queries), lambda rows: descent.documents(train.documents[rows]))
+                batches.mine(
+                    descent.queries(train.queries), lambda rows: descent.documents(train.documents[rows])
+                )
             for batch in batches:
                 if budget.left <= 0:
                     return descent.transform()
@@ -152,7 +154,7 @@ class _Descent:
             self.residual[name] -= np.float32(rate) * self.momentum[name]
 
     def gradients(self, batch: Batch) -> dict[str, Matrix]:
-        """Derivative of the batch's loss by each residual matrix, (d, d)."""
+        """Give the derivative of the batch's loss by each residual matrix, (d, d)."""
         x = self.train.queries[batch.queries]
         c = np.asarray(self.train.documents[batch.columns], np.float32)
         y, y_norm = self._map(x, self.matrix("query"))

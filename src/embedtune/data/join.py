@@ -1,0 +1,72 @@
+"""A test file beside the training data: one dataset, whose test split is that file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from embedtune.data.dataset import Dataset
+from embedtune.errors import DataError
+
+TEST = "test"
+
+
+def join_test(dataset: Dataset, test: Dataset) -> Dataset:
+    """Add all judgements of ``test`` to ``dataset`` as its split ``"test"``, in place of the one it has.
+
+    Documents are the same where their texts are.
+
+    Raises
+    ------
+    DataError
+        When the two are of different tasks.
+    """
+    if dataset.task != test.task:
+        raise DataError(
+            f"the test data is for {test.task}, the training data for {dataset.task}",
+            where=test.source,
+            fix="give both the same columns",
+        )
+    if dataset.task == "classification":
+        kept = _without_test(dataset.documents)
+        return replace(dataset, documents=pa.concat_tables([kept, _as_test(test.documents)]))
+    row = {text: i for i, text in enumerate(dataset.document_texts)}
+    new = [i for i, text in enumerate(test.document_texts) if text not in row]
+    row.update({test.document_texts[i]: len(dataset.documents) + k for k, i in enumerate(new)})
+    column = np.array([row[text] for text in test.document_texts], np.int32)
+    qrels = test.qrels
+    moved = pa.table(
+        {
+            **{name: qrels[name] for name in qrels.column_names},
+            "query": pa.array(qrels["query"].to_numpy() + len(dataset.queries), pa.int32()),
+            "document": pa.array(column[qrels["document"].to_numpy()], pa.int32()),
+            "split": pa.array([TEST] * len(qrels), pa.string()),
+        }
+    ).select(dataset.qrels.column_names)
+    kept = _without_test(dataset.qrels)
+    return replace(
+        dataset,
+        documents=pa.concat_tables([dataset.documents, _renamed(test.documents.take(new))]),
+        queries=pa.concat_tables([dataset.queries, _renamed(test.queries)]),
+        qrels=pa.concat_tables([kept, moved]),
+    )
+
+
+def _without_test(table: pa.Table) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table["split"], pa.array([TEST], pa.string()))))
+
+
+def _renamed(table: pa.Table) -> pa.Table:
+    """Mark ids as those of the test file: both files may number theirs from zero."""
+    ids = pa.array([f"{TEST}:{one}" for one in table["id"].to_pylist()], pa.string())
+    return table.set_column(table.column_names.index("id"), "id", ids)
+
+
+def _as_test(table: pa.Table) -> pa.Table:
+    table = _renamed(table)
+    return table.set_column(
+        table.column_names.index("split"), "split", pa.array([TEST] * len(table), pa.string())
+    )

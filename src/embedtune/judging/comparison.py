@@ -1,0 +1,122 @@
+"""Base and tuned side by side on judged queries: scores by stratum, gain, interval, test, examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedtune.judging.compare import bootstrap_interval, randomisation_test
+
+EXAMPLES = 10
+"""Winners, and losers, that are kept."""
+
+ENOUGH = 20
+"""Differences that are not zero, from which on the largest of them says how large they get."""
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Mean scores of one model; None where a stratum has no queries."""
+
+    overall: float | None
+    seen: float | None
+    unseen: float | None
+    n: int
+    n_seen: int
+    n_unseen: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Further metrics, overall."""
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A mean gain with its 95 % interval and two-sided p-value."""
+
+    gain: float
+    ci95: tuple[float, float]
+    p_value: float
+    n: int
+
+    @property
+    def harmful(self) -> bool:
+        """Whether it is a significant loss."""
+        return self.gain < 0 and self.p_value < 0.05
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Per-query scores of both models on the queries that judge."""
+
+    base: dict[str, Scores]
+    """Metric to scores (n,); the first metric is the one that decides."""
+    tuned: dict[str, Scores]
+    seen: NDArray[np.bool_]
+    """Whether a relevant document had a training query, (n,)."""
+    groups: NDArray[np.int64]
+    """Near-duplicate queries share a number, (n,)."""
+    texts: Sequence[str]
+    seed: int = 0
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides."""
+        return next(iter(self.base))
+
+    def side(self, which: str) -> Side:
+        """Mean scores of ``"base"`` or ``"tuned"``."""
+        scores = self.base if which == "base" else self.tuned
+        main, seen = scores[self.metric], self.seen
+        return Side(
+            _mean(main),
+            _mean(main[seen]),
+            _mean(main[~seen]),
+            len(main),
+            int(seen.sum()),
+            int((~seen).sum()),
+            {name: round(float(values.mean()), 6) for name, values in scores.items() if len(values)},
+        )
+
+    def gain(self, rows: NDArray[np.bool_] | None = None) -> Gain | None:
+        """Gain on all queries or on some; None where there are none."""
+        difference = self.tuned[self.metric] - self.base[self.metric]
+        rows = np.ones(len(difference), bool) if rows is None else rows
+        return gain_of(difference[rows], self.groups[rows], self.seed)
+
+    def strata(self) -> dict[str, Gain]:
+        """Gains on seen and unseen documents, where there are such queries."""
+        found = {"seen": self.gain(self.seen), "unseen": self.gain(~self.seen)}
+        return {name: gain for name, gain in found.items() if gain is not None}
+
+    def examples(self, best: bool) -> list[dict[str, Any]]:
+        """Queries that won most, or lost most, with both scores."""
+        base, tuned = self.base[self.metric], self.tuned[self.metric]
+        difference = tuned - base if best else base - tuned
+        order = np.argsort(-difference, kind="stable")[:EXAMPLES]
+        return [
+            {"query": self.texts[i], "base": round(float(base[i]), 4), "tuned": round(float(tuned[i]), 4)}
+            for i in order
+            if difference[i] > 0
+        ]
+
+
+def gain_of(difference: Scores, groups: NDArray[np.int64], seed: int) -> Gain | None:
+    """Gain of per-query differences (n,); None where there are none."""
+    if not len(difference):
+        return None
+    if not difference.any():
+        return Gain(0.0, (0.0, 0.0), 1.0, len(difference))
+    largest = float(np.abs(difference).max())
+    bound = largest if np.count_nonzero(difference) >= ENOUGH else max(1.0, largest)
+    interval = bootstrap_interval(difference, groups=groups, seed=seed, bound=bound)
+    p_value = randomisation_test(difference, groups=groups, seed=seed)
+    return Gain(float(difference.mean()), (interval.low, interval.high), p_value, len(difference))
+
+
+def _mean(values: Scores) -> float | None:
+    return float(values.mean()) if len(values) else None

@@ -1,0 +1,180 @@
+"""The decision and its reasons, as data, as text and as JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from embedtune.judging.comparison import Gain, Side
+
+Decision = Literal[
+    "tune",
+    "do not tune: already good",
+    "do not tune: too few labels to tell",
+    "do not tune: worse",
+]
+
+WORTH = 0.02
+"""A gain below this is not worth a change of the map: an interval that ends below it settles the matter."""
+
+GOOD = 0.9
+"""A base that is surely above this is good already."""
+
+FEWEST = 20
+"""Labelled queries below which nothing is fitted: no verdict could come of it."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Two models on the same queries.
+
+    ``base``, ``tuned`` and ``gain`` are on the test split if there is one, else out of fold.
+    """
+
+    task: str
+    metric: str
+    base: Side
+    tuned: Side
+    gain: float
+    ci95: tuple[float, float]
+    p_value: float
+    strata: dict[str, Gain] = field(default_factory=dict)
+    winners: list[dict[str, Any]] = field(default_factory=list)
+    losers: list[dict[str, Any]] = field(default_factory=list)
+    judged_on: str = "test"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON-able data, with the keys that the command line fixes."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Give the comparison in a few lines."""
+        rows = [
+            f"{self.metric} on {self.judged_on}: {self.base.overall or 0:.3f} -> {self.tuned.overall or 0:.3f} "
+            f"(gain {self.gain:+.3f}, 95 % interval {self.ci95[0]:+.3f} to {self.ci95[1]:+.3f}, "
+            f"p = {self.p_value:.2g}, {self.base.n} queries)"
+        ]
+        for name, gain in self.strata.items():
+            base, tuned = getattr(self.base, name), getattr(self.tuned, name)
+            rows.append(
+                f"  {name} documents: {base:.3f} -> {tuned:.3f} (gain {gain.gain:+.3f}, "
+                f"{gain.ci95[0]:+.3f} to {gain.ci95[1]:+.3f}, {gain.n} queries)"
+            )
+        return "\n".join(rows)
+
+
+@dataclass(frozen=True)
+class Verdict(Evaluation):
+    """Whether to tune, why, and what was tried.
+
+    ``gain`` is that of the map that would be shipped, also where the decision is not to ship it.
+    """
+
+    decision: Decision = "do not tune: too few labels to tell"
+    reasons: list[str] = field(default_factory=list)
+    method: str = "identity"
+    """The map that was judged."""
+    strength: float = 0.0
+    """How far it was followed from the identity."""
+    labels: int = 0
+    """Labelled queries that could be trained on."""
+    labels_needed: int | None = None
+    """Labelled queries that would settle it, where there were too few."""
+    out_of_fold: dict[str, Any] | None = None
+    """Gain, interval and p-value out of fold, corrected for choosing among the candidates."""
+    moved: dict[str, float] = field(default_factory=dict)
+    """Share of the ten nearest documents that changed."""
+    candidates: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    stopped: bool = False
+    """Whether the time budget ended before all candidates were tried."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give everything as JSON-able data; ``verdict`` holds the decision."""
+        return {"verdict": self.decision, "text": self.text(), **asdict(self)}
+
+    def text(self) -> str:
+        """Give the verdict in a few lines."""
+        lines = [f"verdict: {self.decision}", *self.reasons]
+        if self.base.n:
+            lines.append(super().text())
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the decision rests on."""
+
+    chosen: bool
+    """Whether a map was chosen out of fold over the base."""
+    folded: Gain | None
+    """Gain out of fold, corrected for choosing; None where nothing could be tried."""
+    folded_strata: dict[str, Gain]
+    test: Gain | None
+    """Gain on the test split."""
+    test_strata: dict[str, Gain]
+    base: float
+    """The base's score, and the lower end of its 95 % interval."""
+    base_low: float
+    spread: float
+    """Standard deviation of the gain over queries."""
+    labels: int
+
+
+def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
+    """Decide, say why, and, where labels are too few, how many would do.
+
+    'tune' needs a map that was chosen out of fold and a corrected gain whose interval lies above
+    zero there, or on the test split; no gain of zero or less on the test split; and no significant
+    loss in any stratum.
+    """
+    gain = evidence.test or evidence.folded
+    if gain is None or evidence.folded is None:
+        needed = labels_needed(0.1, 0.35, evidence.labels)
+        return (
+            "do not tune: too few labels to tell",
+            [f"{evidence.labels} labelled queries are too few to tell; about {needed} would do"],
+            needed,
+        )
+    strata = evidence.test_strata or evidence.folded_strata
+    harmed = [name for name, part in strata.items() if part.harmful]
+    if harmed and evidence.chosen:
+        return "do not tune: worse", [f"queries on {' and '.join(harmed)} documents would lose"], None
+    sure = evidence.folded.ci95[0] > 0
+    if evidence.test is not None:
+        sure = (sure and evidence.test.gain > 0) or evidence.test.ci95[0] > 0
+    if evidence.chosen and sure:
+        return "tune", ["the tuned map is better, beyond chance"], None
+    return _why_not(evidence, gain)
+
+
+def _why_not(evidence: Evidence, gain: Gain) -> tuple[Decision, list[str], int | None]:
+    if gain.ci95[1] < 0:
+        return "do not tune: worse", ["the best map that was found is worse than the base"], None
+    if evidence.base_low >= GOOD:
+        reason = f"the base reaches {evidence.base:.3f}; there is little left to gain"
+        return "do not tune: already good", [reason], None
+    if gain.ci95[1] < WORTH:
+        if evidence.base >= 0.5:
+            reason = f"no map gains as much as {WORTH} over the base"
+            return "do not tune: already good", [reason], None
+        reason = "no map is better than the base: do the labels belong to these documents?"
+        return "do not tune: worse", [reason], None
+    needed = labels_needed(max(gain.gain, WORTH), evidence.spread, evidence.labels)
+    reason = (
+        f"with {evidence.labels} labelled queries the gain lies between {gain.ci95[0]:+.3f} and "
+        f"{gain.ci95[1]:+.3f}; about {needed} would tell"
+    )
+    return "do not tune: too few labels to tell", [reason], needed
+
+
+def labels_needed(gain: float, spread: float, labels: int) -> int:
+    """Labelled queries with which a two-sided test at 5 % would find ``gain`` with a power of 80 %.
+
+    Cohen 1988, Statistical Power Analysis, section 2.4, for the paired difference of standard
+    deviation ``spread``. At least half as many again as there are; rounded up to two digits.
+    """
+    n = max((2.8 * spread / gain) ** 2, 1.5 * labels, 2 * FEWEST)
+    digits = 10 ** max(math.floor(math.log10(n)) - 1, 0)
+    return int(math.ceil(n / digits) * digits)

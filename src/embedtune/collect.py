@@ -12,7 +12,8 @@ from scipy.sparse import csr_matrix
 from embedtune.data.dataset import Dataset
 from embedtune.data.duplicates import near_duplicates
 from embedtune.data.splits import seen
-from embedtune.errors import DataError
+from embedtune.encoders.vectors import VectorsEncoder
+from embedtune.errors import DataError, UserError
 from embedtune.judging.labelled import Labelled
 from embedtune.types import Encoder, Kind, Vectors
 
@@ -119,7 +120,7 @@ def _items(
 ) -> Collected:
     """Labelled items search for items of their own label; test items search the training items."""
     split = np.array(dataset.documents["split"].to_pylist())
-    labels = dataset.documents["label"].to_pylist()
+    labels: list[list[str]] = [row or [] for row in dataset.documents["label"].to_pylist()]
     names = {name: i for i, name in enumerate(sorted({one for row in labels for one in row}))}
     rows = np.flatnonzero(np.isin(split, training))
     if len(rows) > ITEMS_AT_MOST:
@@ -176,7 +177,7 @@ def _documents(
     if encoder.content == "text":
         vectors = _encode(encoder, dataset.document_texts, "document", progress)
         return vectors, dataset.document_ids, np.arange(len(vectors))
-    every = list(encoder.ids("document"))
+    every = _known(encoder, "document")
     position = {name: i for i, name in enumerate(every)}
     named = _names(dataset, "document", position)
     return (
@@ -190,13 +191,19 @@ def _items_of(dataset: Dataset, encoder: Encoder, kind: Kind, rows: NDArray[np.i
     texts = dataset.query_texts if kind == "query" else dataset.document_texts
     if encoder.content == "text":
         return [texts[row] for row in rows]
-    known = dict.fromkeys(encoder.ids(kind), 0)
+    known = dict.fromkeys(_known(encoder, kind), 0)
     names = _names(dataset, kind, known)
     return [names[row] for row in rows]
 
 
+def _known(encoder: Encoder, kind: Kind) -> list[str]:
+    if not isinstance(encoder, VectorsEncoder):
+        raise UserError(f"encoder {encoder.name!r} looks vectors up by id, but does not list its ids")
+    return encoder.ids(kind)
+
+
 def _names(dataset: Dataset, kind: Kind, known: dict[str, int]) -> list[str]:
-    """What precomputed vectors call the items: their ids, or else their texts.
+    """Give what precomputed vectors call the items: their ids, or else their texts.
 
     Raises
     ------

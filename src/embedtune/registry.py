@@ -48,7 +48,8 @@ class Registry(Mapping[str, Entry]):
             for point in entry_points(group=f"embedtune.{self.kind}s"):
                 if point.name in found:
                     raise UserError(
-                        f"two {self.kind}s are called {point.name!r}: {found[point.name].path} and {point.value}",
+                        f"two {self.kind}s are called {point.name!r}: "
+                        f"{found[point.name].path} and {point.value}",
                         fix="uninstall one of the packages, or rename its entry point",
                     )
                 found[point.name] = Entry(point.value, summary=f"from {point.value.split('.')[0]}")

@@ -94,7 +94,7 @@ class Judged:
         return {name: gain for name, gain in found.items() if gain is not None}
 
     def examples(self, best: bool) -> list[dict[str, Any]]:
-        """Queries that won most, or lost most, with both scores."""
+        """Give the queries that won most, or lost most, with both scores."""
         base, tuned = self.base[self.metric], self.tuned[self.metric]
         difference = tuned - base if best else base - tuned
         order = np.argsort(-difference, kind="stable")[:EXAMPLES]

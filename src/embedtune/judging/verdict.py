@@ -50,8 +50,9 @@ class Evaluation:
 
     def text(self) -> str:
         """Give the comparison in a few lines."""
+        scores = f"{self.base.overall or 0:.3f} -> {self.tuned.overall or 0:.3f}"
         rows = [
-            f"{self.metric} on {self.judged_on}: {self.base.overall or 0:.3f} -> {self.tuned.overall or 0:.3f} "
+            f"{self.metric} on {self.judged_on}: {scores} "
             f"(gain {self.gain:+.3f}, 95 % interval {self.ci95[0]:+.3f} to {self.ci95[1]:+.3f}, "
             f"p = {self.p_value:.2g}, {self.base.n} queries)"
         ]

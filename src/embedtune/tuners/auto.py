@@ -1,4 +1,4 @@
-"""Climb the ladder of methods, judge every rung out of fold, and choose the simplest that is as good as the best."""
+"""Climb the ladder of methods, judge each out of fold, choose the simplest as good as the best."""
 
 from __future__ import annotations
 

@@ -165,7 +165,7 @@ class _Descent:
             by_y = by_y if y_norm is None else through_unit(by_y, y, y_norm)
             found["query"] = by_y.T @ x
         if self.matrix("document") is not None:
-            by_z = by_pair.T @ y
+            by_z = np.asarray(by_pair.T @ y, np.float32)
             by_z = by_z if z_norm is None else through_unit(by_z, z, z_norm)
             found["document"] = by_z.T @ c
         if "shared" in self.residual:

@@ -65,7 +65,7 @@ def softmax_loss(
     positives of a query taken out of each other's denominators.
     """
     rows, cols = batch.positive
-    e = (y * np.float32(scale)) @ z.T
+    e = np.asarray((y * np.float32(scale)) @ z.T, np.float32)
     top = e.max(axis=1, keepdims=True)
     e -= top
     np.exp(e, out=e)
@@ -79,10 +79,10 @@ def softmax_loss(
     share = np.bincount(rows, batch.weight / both, minlength=len(y)).astype(np.float32)
     e *= (share * np.float32(scale / len(y)))[:, None]
     e[rows, cols] = -batch.weight * (others[rows] / both) * np.float32(scale / len(y))
-    return loss, e, e @ z
+    return loss, e, np.asarray(e @ z, np.float32)
 
 
 def through_unit(gradient: Vectors, unit: Vectors, norm: Vectors) -> Vectors:
     """Take a gradient by unit vectors (n, d) back to the vectors of length ``norm`` (n, 1) before."""
     along = np.einsum("ij,ij->i", gradient, unit)[:, None]
-    return (gradient - along * unit) / norm
+    return np.asarray((gradient - along * unit) / norm, np.float32)

@@ -88,20 +88,8 @@ def test_the_file_given_as_test_is_what_is_judged(run, shifted, tmp_path):
     held.write_text("".join(json.dumps(row | {"split": "test"}) + "\n" for row in rows[:40]))
     train = tmp_path / "train.jsonl"
     train.write_text("".join(json.dumps(row | {"split": "train"}) + "\n" for row in rows[40:]))
-    result = run(
-        *(
-            "tune",
-            train,
-            "--base",
-            f"vectors:{vectors}",
-            "--out",
-            tmp_path / "t",
-            "--test",
-            held,
-            "--json",
-            "-",
-        )
-    )
+    base = ("--base", f"vectors:{vectors}")
+    result = run("tune", train, *base, "--out", tmp_path / "t", "--test", held, "--json", "-")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["base"]["n"] == 40
 

@@ -32,7 +32,7 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
         )
     if dataset.task == "classification":
         kept = _without_test(dataset.documents)
-        return replace(dataset, documents=pa.concat_tables([kept, _as_test(test.documents)]))
+        return replace(dataset, documents=pa.concat_tables([kept, _as_test(test.documents, kept)]))
     row = {text: i for i, text in enumerate(dataset.document_texts)}
     new = [i for i, text in enumerate(test.document_texts) if text not in row]
     row.update({test.document_texts[i]: len(dataset.documents) + k for k, i in enumerate(new)})
@@ -49,8 +49,10 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     kept = _without_test(dataset.qrels)
     return replace(
         dataset,
-        documents=pa.concat_tables([dataset.documents, _renamed(test.documents.take(new))]),
-        queries=pa.concat_tables([dataset.queries, _renamed(test.queries)]),
+        documents=pa.concat_tables(
+            [dataset.documents, _renamed(test.documents.take(new), dataset.documents)]
+        ),
+        queries=pa.concat_tables([dataset.queries, _renamed(test.queries, dataset.queries)]),
         qrels=pa.concat_tables([kept, moved]),
     )
 
@@ -59,14 +61,15 @@ def _without_test(table: pa.Table) -> pa.Table:
     return table.filter(pc.invert(pc.is_in(table["split"], pa.array([TEST], pa.string()))))
 
 
-def _renamed(table: pa.Table) -> pa.Table:
-    """Mark ids as those of the test file: both files may number theirs from zero."""
-    ids = pa.array([f"{TEST}:{one}" for one in table["id"].to_pylist()], pa.string())
-    return table.set_column(table.column_names.index("id"), "id", ids)
+def _renamed(table: pa.Table, taken: pa.Table) -> pa.Table:
+    """Mark ids that ``taken`` has too as those of the test file: both files may number theirs from zero."""
+    used = set(taken["id"].to_pylist())
+    ids = [f"{TEST}:{one}" if one in used else one for one in table["id"].to_pylist()]
+    return table.set_column(table.column_names.index("id"), "id", pa.array(ids, pa.string()))
 
 
-def _as_test(table: pa.Table) -> pa.Table:
-    table = _renamed(table)
+def _as_test(table: pa.Table, taken: pa.Table) -> pa.Table:
+    table = _renamed(table, taken)
     return table.set_column(
         table.column_names.index("split"), "split", pa.array([TEST] * len(table), pa.string())
     )

@@ -325,7 +325,7 @@ def _judge(
 
 
 def _folded(choice: Choice | None, found: Collected, seed: int) -> Judged | None:
-    """The out-of-fold scores of what is shown, on the rows that stand for traffic."""
+    """Give the out-of-fold scores of what is shown, on the rows that stand for traffic."""
     if choice is None:
         return None
     fold, metric = choice.folded, choice.folded.metric
@@ -375,7 +375,7 @@ def _moved(labelled: Labelled, transform: Transform, seed: int) -> dict[str, flo
 def _test_only(
     dataset: Dataset, encoder: Encoder, split: str, seed: int, progress: Progress | None
 ) -> tuple[Labelled, list[str], Any]:
-    """The queries of one split, their texts, and which of their documents have training queries."""
+    """Give the queries of one split, their texts, and which of their documents have training queries."""
     if len(dataset.splits) > 1 and set(dataset.splits) - {split, HELD_OUT}:
         found = collect(dataset, encoder, test=split, seed=seed, progress=progress)
         if found.test is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from embedtune.types import Encoder, Kind, Vectors
 
 HELD_OUT = "test"
 """The split that is never trained on, whichever judges."""
+
+FEW = 20
+"""Dev queries below which they say nothing about traffic."""
 
 ITEMS_AT_MOST = 3000
 """Labelled items of a classification that are used; a random choice of more."""
@@ -99,7 +102,7 @@ def _retrieval(
             _widen(dataset.negatives(splits)[rows_of], column, width),
         )
 
-    train = part(train_rows, training)
+    train = replace(part(train_rows, training), seen_share=_traffic(dataset, training))
     test = part(test_rows, judging) if len(test_rows) else None
     return Collected(
         train,
@@ -108,6 +111,15 @@ def _retrieval(
         [dataset.query_texts[row] for row in test_rows],
         seen(test.relevance, train.relevance) if test else np.empty(0, bool),
     )
+
+
+def _traffic(dataset: Dataset, training: list[str]) -> float | None:
+    """Share of dev queries on documents with train queries: how the user's own split sees traffic."""
+    if not {"train", "dev"} <= set(training):
+        return None
+    dev = dataset.relevance(["dev"])
+    dev = dev[np.flatnonzero(np.diff(dev.indptr))]
+    return float(seen(dev, dataset.relevance(["train"])).mean()) if dev.shape[0] >= FEW else None
 
 
 def _items(

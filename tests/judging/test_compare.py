@@ -163,7 +163,7 @@ def test_the_one_error_rule_with_groups_as_a_plain_loop_has_it():
     rng = np.random.default_rng(8)
     scores = rng.random((4, 14)) + np.array([0, 0.1, 0.15, 0.2])[:, None]
     groups = [0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7, 7, 8]
-    result = bbc(scores, choose=simplest_within_one_error, groups=groups, samples=100, seed=9)
+    result = bbc(scores, choose=simplest_within_one_error(range(4)), groups=groups, samples=100, seed=9)
 
     np.testing.assert_allclose(result.samples, naive_bbc(scores, 100, 9, groups), atol=1e-12)
     assert len(set(result.chosen)) > 1

@@ -188,10 +188,27 @@ def best_mean(means: Values, errors: Values) -> NDArray[np.int64]:
     return np.asarray(np.round(means, 12).argmax(axis=1), np.int64)
 
 
-def simplest_within_one_error(means: Values, errors: Values) -> NDArray[np.int64]:
-    """Choose the lowest row that is within one standard error of the best: rows go from simple to complex."""
-    near = means.max(axis=1, keepdims=True) - means <= errors + 1e-12
-    return np.asarray(near.argmax(axis=1), np.int64)
+def simplest_within_one_error(rungs: Sequence[int]) -> Choose:
+    """Choose on the lowest rung that comes within one standard error of the best; there, the best mean.
+
+    Parameters
+    ----------
+    rungs : sequence of int
+        How complex each candidate is. Strengths of one method share a rung: how far to follow a
+        map is chosen by the mean, which map by simplicity.
+
+    References
+    ----------
+    Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
+    """
+    rung = np.asarray(rungs)
+
+    def choose(means: Values, errors: Values) -> NDArray[np.int64]:
+        near = means.max(axis=1, keepdims=True) - means <= errors + 1e-12
+        lowest = np.where(near, rung, rung.max()).min(axis=1, keepdims=True)
+        return best_mean(np.where(rung == lowest, means, -np.inf), errors)
+
+    return choose
 
 
 def bbc(

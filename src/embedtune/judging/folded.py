@@ -28,6 +28,8 @@ class Candidate:
     name: str
     tuner: Tuner
     strengths: tuple[float, ...] = (1.0,)
+    rung: int = 1
+    """How complex it is, for the choice of the simplest."""
     below: Candidate | None = None
     """What it is fitted on top of; None for the base itself."""
     below_strength: float = 1.0
@@ -92,12 +94,14 @@ class Folded:
 
     @property
     def weight(self) -> Scores:
-        """Weight of each held-out row, mean 1: strata in the shares that all labels as training give.
+        """Weight of each held-out row, mean 1: strata in the shares that traffic will have.
 
         Rows on seen documents are those held out by query; rows on unseen ones are held out either way.
         """
         weight = np.zeros(len(self.query))
-        share = 0.0 if self.labelled.own is not None else seen_share(self.labelled.relevance)
+        share = self.labelled.seen_share
+        if share is None:
+            share = 0.0 if self.labelled.own is not None else seen_share(self.labelled.relevance)
         seen_rows, unseen_rows = self.seen & self.natural, ~self.seen
         if not seen_rows.any() or not unseen_rows.any():
             share = float(seen_rows.any())

@@ -43,6 +43,8 @@ class Labelled:
         Pairs judged not relevant.
     own : int array of shape (n,), optional
         The row of the document that a query itself is, where queries are documents.
+    seen_share : float, optional
+        Share of traffic that asks for documents with training queries, where it is known.
     """
 
     queries: Vectors
@@ -53,6 +55,7 @@ class Labelled:
     similarity: Similarity = "cosine"
     negatives: csr_matrix | None = None
     own: NDArray[np.int64] | None = None
+    seen_share: float | None = None
 
     def __len__(self) -> int:
         return len(self.queries)

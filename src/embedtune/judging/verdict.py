@@ -145,6 +145,8 @@ def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
     sure = evidence.folded.ci95[0] > 0
     if evidence.test is not None:
         sure = (sure and evidence.test.gain > 0) or evidence.test.ci95[0] > 0
+    if gain.ci95[1] < WORTH and evidence.base_low >= GOOD:
+        return _already_good(evidence)
     if evidence.chosen and sure:
         return "tune", ["the tuned map is better, beyond chance"], None
     return _why_not(evidence, gain)
@@ -154,8 +156,7 @@ def _why_not(evidence: Evidence, gain: Gain) -> tuple[Decision, list[str], int |
     if gain.ci95[1] < 0:
         return "do not tune: worse", ["the best map that was found is worse than the base"], None
     if evidence.base_low >= GOOD:
-        reason = f"the base reaches {evidence.base:.3f}; there is little left to gain"
-        return "do not tune: already good", [reason], None
+        return _already_good(evidence)
     if gain.ci95[1] < WORTH:
         if evidence.base >= 0.5:
             reason = f"no map gains as much as {WORTH} over the base"
@@ -168,6 +169,11 @@ def _why_not(evidence: Evidence, gain: Gain) -> tuple[Decision, list[str], int |
         f"{gain.ci95[1]:+.3f}; about {needed} would tell"
     )
     return "do not tune: too few labels to tell", [reason], needed
+
+
+def _already_good(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
+    reason = f"the base reaches {evidence.base:.3f}; there is little left to gain"
+    return "do not tune: already good", [reason], None
 
 
 def labels_needed(gain: float, spread: float, labels: int) -> int:

@@ -56,6 +56,11 @@ class Tried:
         """Name of the method."""
         return "identity" if self.candidate is None else self.candidate.name
 
+    @property
+    def rung(self) -> int:
+        """How complex it is; 0 for the base."""
+        return 0 if self.candidate is None else self.candidate.rung
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -96,8 +101,8 @@ class Choice:
         shown = self.shown
         if shown.candidate is None or len(np.unique(self.groups)) < 2:
             return None
-        rule = simplest_within_one_error if shown is self.chosen else best_mean
         among = self.harmless if shown in self.harmless else self.tried
+        rule = simplest_within_one_error([t.rung for t in among]) if shown is self.chosen else best_mean
         weighted = np.stack([t.scores * self.folded.weight for t in among])
         found = bbc(weighted, choose=rule, groups=self.groups, seed=seed)
         own = gain_of(self.gains(shown), self.groups, seed)
@@ -132,10 +137,6 @@ def choose(labelled: Labelled, *, method: str, metric: str, seed: int, budget: B
         Seed of folds, samples and resamples.
     budget : Budget
         When to stop. A rung that cannot be finished in time is left out.
-
-    References
-    ----------
-    One-standard-error rule: Breiman et al. 1984, Classification and Regression Trees, section 3.4.3.
     """
     folded = Folded(labelled, metric=metric, seed=seed)
     tried = [_judge(folded, None, 1.0, folded.base)]
@@ -163,17 +164,17 @@ def _single(method: str) -> Candidate:
 def _ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     """Yield candidates from simple to complex, looking at what those before have reached."""
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
-    query = Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)
+    query = Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS, rung=2)
     yield query
     if folded.labelled.own is not None:
-        yield Candidate("linear (shared)", LinearTuner(sides="shared"), STRENGTHS)
+        yield Candidate("linear (shared)", LinearTuner(sides="shared"), STRENGTHS, rung=3)
         return
     promising = _top(tried).mean > tried[0].mean
     if promising:
-        yield Candidate("linear (both)", LinearTuner(sides="both"), STRENGTHS)
+        yield Candidate("linear (both)", LinearTuner(sides="both"), STRENGTHS, rung=3)
     if float(np.mean(folded.seen[folded.natural])) < REPEATED:
         return
-    yield Candidate("nudge-n", NudgeN(), (0.5, 1.0))
+    yield Candidate("nudge-n", NudgeN(), (0.5, 1.0), rung=4)
     best = max((t for t in tried if "linear" in t.name or t.candidate is None), key=lambda t: t.mean)
     prefix = "" if best.candidate is None else f"{best.name} + "
     for kind, drop in (("gentle", 0.6), ("firm", 0.1)):
@@ -181,6 +182,7 @@ def _ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
             f"{prefix}deltas ({kind})",
             DeltasTuner(drop=drop),
             DELTA_STRENGTHS,
+            rung=4,
             below=best.candidate,
             below_strength=best.strength,
         )
@@ -215,4 +217,5 @@ def _simplest(folded: Folded, tried: list[Tried]) -> int:
     scores = np.stack([t.scores * folded.weight for t in tried])
     behind = scores[scores.mean(axis=1).argmax()] - scores
     error = behind.std(axis=1) / np.sqrt(max(len(folded.query) - 1, 1))
-    return int(simplest_within_one_error(scores.mean(axis=1)[None], error[None])[0])
+    rule = simplest_within_one_error([t.rung for t in tried])
+    return int(rule(scores.mean(axis=1)[None], error[None])[0])

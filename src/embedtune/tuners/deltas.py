@@ -40,7 +40,7 @@ class DeltasTuner:
     drop: float = 0.5
     """Share of the positives of a step that go without their shift; from 0 to below 1."""
     rate: float = 0.5
-    """Step size at the start, in units of a query's length; falls to zero in a straight line."""
+    """Step size at the start, in units of a document's length; falls to zero in a straight line."""
     passes: int = 12
     """Passes over the training queries."""
     batch: int = 256
@@ -65,6 +65,7 @@ class DeltasTuner:
         slot[moved] = np.arange(len(moved))
         shift = np.zeros((len(moved), train.queries.shape[1]), np.float32)
         unit = typical_product(train, rng)
+        length = np.float32(1 if train.cosine else unit / np.linalg.norm(train.queries, axis=1).mean() ** 2)
 
         def shifted(rows: NDArray[np.int64] | slice) -> Vectors:
             z = np.array(train.documents[rows], np.float32)
@@ -81,7 +82,7 @@ class DeltasTuner:
                 if budget.left <= 0:
                     break
                 active, gradient = self._gradient(train, batch, slot, shift, self.scale / unit, rng)
-                shift[slot[batch.columns[active]]] -= self.rate * (1 - step / total) * gradient * unit
+                shift[slot[batch.columns[active]]] -= self.rate * (1 - step / total) * gradient * length
                 step += 1
                 budget.tell("tune", step, total)
         return (
@@ -109,7 +110,7 @@ class DeltasTuner:
         if train.cosine:
             z, norm = _unit(z)
         y = train.queries[batch.queries]
-        _, by_pair, _ = softmax_loss(y, z, batch, scale)
+        _, by_pair = softmax_loss(y, z, batch, scale)
         by_z = by_pair[:, active].T @ y
         if norm is not None:
             by_z = through_unit(by_z, z[active], norm[active])

@@ -51,7 +51,7 @@ class LinearTuner:
     batch: int = 256
     """Queries a step."""
     hard: int = 8
-    """Hard negatives a query, found again every second pass."""
+    """Hard negatives a query, found again every third pass."""
     sample: int = 1024
     """Random documents a step."""
     scale: float = 30.0
@@ -83,7 +83,7 @@ class LinearTuner:
         passes = max(self.passes, -(-self.least_steps // len(batches)))
         total, step = passes * len(batches), 0
         for turn in range(passes):
-            if turn % max(2, passes // 3) == 0:
+            if turn % 3 == 0:
                 batches.mine(
                     descent.queries(train.queries), lambda rows: descent.documents(train.documents[rows])
                 )
@@ -159,9 +159,10 @@ class _Descent:
         c = np.asarray(self.train.documents[batch.columns], np.float32)
         y, y_norm = self._map(x, self.matrix("query"))
         z, z_norm = self._map(c, self.matrix("document"))
-        _, by_pair, by_y = softmax_loss(y, z, batch, self.scale)
+        _, by_pair = softmax_loss(y, z, batch, self.scale)
         found: dict[str, Matrix] = {}
         if self.matrix("query") is not None:
+            by_y = np.asarray(by_pair @ z, np.float32)
             by_y = by_y if y_norm is None else through_unit(by_y, y, y_norm)
             found["query"] = by_y.T @ x
         if self.matrix("document") is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from embedtune.types import Vectors
 
@@ -30,7 +31,7 @@ class Batch:
 
 def softmax_loss(
     y: Vectors, z: Vectors, batch: Batch, scale: float
-) -> tuple[float, NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[float, NDArray[np.float32]]:
     """Mean cross-entropy of each positive against all documents that are not known positives.
 
     For query i with positives P(i) of weights w and negatives N(i), and s = scale * y_i . z_j::
@@ -55,9 +56,8 @@ def softmax_loss(
     loss : float
         Mean over the b queries.
     by_pair : float32 array of shape (b, m)
-        Derivative of the loss by each inner product.
-    gradient_y : float32 array of shape (b, d)
-        Derivative by the mapped queries, before any normalisation is taken into account.
+        Derivative of the loss by each inner product: ``by_pair @ z`` is that by the queries,
+        ``by_pair.T @ y`` that by the documents.
 
     References
     ----------
@@ -66,20 +66,21 @@ def softmax_loss(
     """
     rows, cols = batch.positive
     e = np.asarray((y * np.float32(scale)) @ z.T, np.float32)
-    top = e.max(axis=1, keepdims=True)
-    e -= top
-    np.exp(e, out=e)
     own = e[rows, cols]
-    e[batch.masked] = 0.0
-    e[rows, cols] = 0.0
-    others = e.sum(axis=1)
-    tiny = np.finfo(np.float32).tiny
-    both = np.maximum(own + others[rows], tiny)
-    loss = -float(batch.weight @ np.log(np.maximum(own, tiny) / both)) / len(y)
-    share = np.bincount(rows, batch.weight / both, minlength=len(y)).astype(np.float32)
-    e *= (share * np.float32(scale / len(y)))[:, None]
-    e[rows, cols] = -batch.weight * (others[rows] / both) * np.float32(scale / len(y))
-    return loss, e, np.asarray(e @ z, np.float32)
+    e[batch.masked] = -np.inf
+    e[rows, cols] = -np.inf
+    top = e.max(axis=1)
+    top[np.isneginf(top)] = 0  # queries without negatives
+    e -= top[:, None]
+    np.exp(e, out=e)
+    others = e.sum(axis=1)  # at least 1 where there is a negative, else 0
+    behind = np.where(others > 0, top + np.log(np.maximum(others, 1)), -np.inf)[rows] - own
+    loss = float(batch.weight @ np.logaddexp(np.float32(0), behind)) / len(y)
+    pull = batch.weight * expit(behind) * np.float32(scale / len(y))
+    share = np.bincount(rows, pull, minlength=len(y)) / np.maximum(others, 1)
+    e *= share.astype(np.float32)[:, None]
+    e[rows, cols] = -pull
+    return loss, e
 
 
 def through_unit(gradient: Vectors, unit: Vectors, norm: Vectors) -> Vectors:

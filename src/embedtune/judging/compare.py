@@ -194,8 +194,8 @@ def simplest_within_one_error(rungs: Sequence[int]) -> Choose:
     Parameters
     ----------
     rungs : sequence of int
-        How complex each candidate is. Strengths of one method share a rung: how far to follow a
-        map is chosen by the mean, which map by simplicity.
+        How much it takes to ship each candidate. Those that take the same share a rung, as the
+        strengths of one map do, and the mean chooses among them.
 
     References
     ----------

@@ -29,7 +29,7 @@ class Candidate:
     tuner: Tuner
     strengths: tuple[float, ...] = (1.0,)
     rung: int = 1
-    """How complex it is, for the choice of the simplest."""
+    """What it takes to ship it: 1 maps queries alone, 2 rewrites the stored documents too."""
     below: Candidate | None = None
     """What it is fitted on top of; None for the base itself."""
     below_strength: float = 1.0

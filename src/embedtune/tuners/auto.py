@@ -25,7 +25,7 @@ from embedtune.types import Transform
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)
 """How far each map is followed from the identity; the identity itself, 0, is the first candidate."""
 
-DELTA_STRENGTHS = (0.5, 0.75, 1.0)
+DELTA_STRENGTHS = (0.5, 0.75, 1.0, 1.25)
 """The same for shifts of documents."""
 
 HARM = 0.05
@@ -58,7 +58,7 @@ class Tried:
 
     @property
     def rung(self) -> int:
-        """How complex it is; 0 for the base."""
+        """What it takes to ship it; 0 for the base."""
         return 0 if self.candidate is None else self.candidate.rung
 
 
@@ -164,25 +164,25 @@ def _single(method: str) -> Candidate:
 def _ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     """Yield candidates from simple to complex, looking at what those before have reached."""
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
-    query = Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS, rung=2)
+    query = Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)
     yield query
     if folded.labelled.own is not None:
-        yield Candidate("linear (shared)", LinearTuner(sides="shared"), STRENGTHS, rung=3)
+        yield Candidate("linear (shared)", LinearTuner(sides="shared"), STRENGTHS, rung=2)
         return
     promising = _top(tried).mean > tried[0].mean
     if promising:
-        yield Candidate("linear (both)", LinearTuner(sides="both"), STRENGTHS, rung=3)
+        yield Candidate("linear (both)", LinearTuner(sides="both"), STRENGTHS, rung=2)
     if float(np.mean(folded.seen[folded.natural])) < REPEATED:
         return
-    yield Candidate("nudge-n", NudgeN(), (0.5, 1.0), rung=4)
+    yield Candidate("nudge-n", NudgeN(), (0.5, 1.0), rung=2)
     best = max((t for t in tried if "linear" in t.name or t.candidate is None), key=lambda t: t.mean)
     prefix = "" if best.candidate is None else f"{best.name} + "
-    for kind, drop in (("gentle", 0.6), ("firm", 0.1)):
+    for kind, tuner in (("gentle", DeltasTuner()), ("firm", DeltasTuner(drop=0.0, rate=1.0))):
         yield Candidate(
             f"{prefix}deltas ({kind})",
-            DeltasTuner(drop=drop),
+            tuner,
             DELTA_STRENGTHS,
-            rung=4,
+            rung=2,
             below=best.candidate,
             below_strength=best.strength,
         )

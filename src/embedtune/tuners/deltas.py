@@ -37,12 +37,14 @@ class DeltasTuner:
     tasks: ClassVar[tuple[str, ...]] = ("retrieval",)
     needs: ClassVar[str] = "vectors"
 
-    drop: float = 0.5
+    drop: float = 0.6
     """Share of the positives of a step that go without their shift; from 0 to below 1."""
     rate: float = 0.5
     """Step size at the start, in units of a document's length; falls to zero in a straight line."""
-    passes: int = 12
+    passes: int = 8
     """Passes over the training queries."""
+    least_steps: int = 80
+    """Steps taken at least, so that few labels are fitted too."""
     batch: int = 256
     """Queries a step."""
     hard: int = 8
@@ -74,8 +76,9 @@ class DeltasTuner:
             return _unit(z)[0] if train.cosine else z
 
         batches = Batches(train, size=self.batch, hard=self.hard, sample=self.sample, rng=rng)
-        total, step = self.passes * len(batches), 0
-        for turn in range(self.passes):
+        passes = max(self.passes, -(-self.least_steps // len(batches)))
+        total, step = passes * len(batches), 0
+        for turn in range(passes):
             if turn % 4 == 0:
                 batches.mine(train.queries, shifted)
             for batch in batches:

@@ -29,9 +29,7 @@ class Batch:
     """Positions (query, document) that are no negatives; positives may be among them."""
 
 
-def softmax_loss(
-    y: Vectors, z: Vectors, batch: Batch, scale: float
-) -> tuple[float, NDArray[np.float32]]:
+def softmax_loss(y: Vectors, z: Vectors, batch: Batch, scale: float) -> tuple[float, NDArray[np.float32]]:
     """Mean cross-entropy of each positive against all documents that are not known positives.
 
     For query i with positives P(i) of weights w and negatives N(i), and s = scale * y_i . z_j::

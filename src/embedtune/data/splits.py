@@ -52,6 +52,7 @@ def folds(
         tenth of the queries is split, since it could not be held out otherwise.
     own : int array of shape (n,), optional
         Where a query is itself a document, the row of that document: it leaves training with the query.
+        Such queries are held out by query alone.
     seed : int
         Which queries go where.
 
@@ -65,6 +66,8 @@ def folds(
     if n >= MANY:
         part, half = _assign(groups, 10, rng), _assign(groups, 2, rng)
         rounds = int(np.clip(-(-10 * ENOUGH // n), 2, 6))
+        if own is not None:  # all documents of a held-out item's label would be nearly all there are
+            half[:] = 0
         halves = [[np.flatnonzero((part == i) & (half == j)) for j in (0, 1)] for i in range(rounds)]
         return [_fold(relevance, by_query, by_document, own) for by_query, by_document in halves]
     part = _assign(groups, 5, rng)

@@ -51,14 +51,14 @@ def test_a_torch_that_does_not_import_is_a_problem(run, monkeypatch, tmp_path):
 def test_an_extra_that_is_not_installed_comes_with_the_line_that_installs_it(monkeypatch):
     required = ["numpy>=2.0", "no-such-package>=1; extra == 'static'", "numpy>=2.0; extra == 'demo'"]
     monkeypatch.setattr(diagnosis.metadata, "requires", lambda _: required)
-    extras = diagnosis.diagnose()["extras"]
-    assert extras["static"]["missing"] == ["no-such-package"]
-    assert extras["static"]["remedy"] == "pip install 'embedtune[static]'"
-    assert extras["demo"]["installed"]
+    found = diagnosis.extras()
+    assert found["static"]["missing"] == ["no-such-package"]
+    assert found["static"]["remedy"] == "pip install 'embedtune[static]'"
+    assert found["demo"]["installed"]
 
 
 def test_models_that_were_downloaded_are_found(monkeypatch, tmp_path):
     constants = pytest.importorskip("huggingface_hub.constants")
     (Path(tmp_path) / "models--owner--name").mkdir()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    assert diagnosis.diagnose()["models"]["owner/name"] == "downloaded before"
+    assert diagnosis.models()["owner/name"] == "downloaded before"

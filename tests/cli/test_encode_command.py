@@ -66,7 +66,7 @@ def test_an_artifact_with_a_damaged_manifest_is_not_taken_for_its_base(run, pair
 def test_ctrl_c_exits_with_130_keeps_the_cache_and_writes_nothing(
     start, tiny_model, tmp_path, cache_folder_of_its_own
 ):
-    rows = ({"query": f"heart {n}", "positive": " ".join(["lung"] * 20 + [str(n)])} for n in range(60_000))
+    rows = ({"query": f"heart {n}", "positive": " ".join(["lung"] * 20 + [str(n)])} for n in range(20_000))
     data = tmp_path / "many.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     process = start("encode", data, "--base", tiny_model, "--out", tmp_path / "v")
@@ -74,12 +74,12 @@ def test_ctrl_c_exits_with_130_keeps_the_cache_and_writes_nothing(
     try:
         _wait(lambda: any(shards.rglob("*.safetensors")) or process.poll() is not None)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, err
-    assert err == "interrupted: encode was stopped; vectors encoded so far are kept\n"
-    assert "Traceback" not in out
+    assert err.endswith("interrupted: encode was stopped; vectors encoded so far are kept\n")
+    assert "Traceback" not in err
     assert any(shards.rglob("*.safetensors"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["many.jsonl"]
 

@@ -137,7 +137,7 @@ def test_a_mistake_is_one_line_and_2_and_nothing_is_written(run, pairs, tiny_mod
 def test_ctrl_c_exits_with_130_keeps_the_cache_and_writes_nothing(
     start, tiny_model, tmp_path, cache_folder_of_its_own
 ):
-    rows = ({"query": f"heart {n}", "positive": " ".join(["lung"] * 20 + [str(n)])} for n in range(40_000))
+    rows = ({"query": f"heart {n}", "positive": " ".join(["lung"] * 20 + [str(n)])} for n in range(20_000))
     data = tmp_path / "many.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     process = start("tune", data, "--base", tiny_model, "--out", tmp_path / "tuned")

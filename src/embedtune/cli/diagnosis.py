@@ -35,10 +35,10 @@ def diagnose() -> dict[str, Any]:
     problems: list[str] = []
     found = {
         "versions": _versions(),
-        "extras": _extras(),
+        "extras": extras(),
         "processor": _processor(),
         "torch": _torch(problems),
-        "models": _models(),
+        "models": models(),
         "cache": _cache(problems),
     }
     return {**found, "problems": problems}
@@ -54,14 +54,14 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _extras() -> dict[str, dict[str, Any]]:
+def extras() -> dict[str, dict[str, Any]]:
     """Give for each extra what it is for, whether it is installed, and how to install it."""
-    extras: dict[str, list[str]] = {}
+    members: dict[str, list[str]] = {}
     for name, extra in _requirements():
         if extra is not None:
-            extras.setdefault(extra, []).append(name)
+            members.setdefault(extra, []).append(name)
     found: dict[str, dict[str, Any]] = {}
-    for extra, names in extras.items():
+    for extra, names in members.items():
         missing = [name for name in names if _version(name) is None]
         found[extra] = {"gives": EXTRAS.get(extra, ""), "installed": not missing}
         if missing:
@@ -120,7 +120,7 @@ def _torch(problems: list[str]) -> dict[str, Any]:
     }
 
 
-def _models() -> dict[str, str]:
+def models() -> dict[str, str]:
     """Give the models that can be used without a network, and where they come from."""
     from embedtune.encoders.load import PACKAGED
 

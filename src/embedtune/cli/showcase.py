@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 BEST, SHOWN, HITS = 4, 5, 3
 """Searches that won most, searches in all, documents shown of each."""
 
+SHORT = 3
+"""Words of a query that is taken for a winner."""
+
 _WORD = re.compile(r"\w{4,}")
 
 
@@ -60,8 +63,9 @@ class Showcase:
 def showcase(tuned: Tuned, dataset: Dataset, *, split: str = "test") -> Showcase:
     """Answer the queries of ``split`` with the base and the tuned model; choose five by a fixed rule.
 
-    The first four are those that tuning lifts to the first place from the deepest place, among queries
-    that share no word of four letters or more with the right documents; the last is the one that fell most.
+    The first four are those that tuning lifts to the first place from the deepest place, among queries of
+    at most three plain words that share none of four letters or more with the right documents; the last is the
+    one that fell most.
     """
     rows = dataset.query_rows([split])
     relevance = dataset.relevance([split])[rows]
@@ -76,7 +80,7 @@ def showcase(tuned: Tuned, dataset: Dataset, *, split: str = "test") -> Showcase
     right = [relevance.indices[relevance.indptr[i] : relevance.indptr[i + 1]] for i in range(len(rows))]
     plain = np.array(
         [
-            _words([dataset.query_texts[row]]).isdisjoint(_words([texts[document] for document in found]))
+            _is_plain(dataset.query_texts[row], [texts[document] for document in found])
             for row, found in zip(rows, right, strict=True)
         ]
     )
@@ -128,8 +132,14 @@ def _choose(
     fallen = np.argsort(change, kind="stable")
     fallen = fallen[change[fallen] < 0]
     chosen = lifted[: BEST if len(fallen) else SHOWN].tolist() + fallen[:1].tolist()
-    rule = f"the {len(lifted[:BEST])} lifted from deepest to the top that share no word with the answer"
+    rule = f"those of up to {SHORT} plain words, none of them in the answer, that were lifted from deepest to the top"
     return chosen, f"{rule}, and the one that fell most" if len(fallen) else rule
+
+
+def _is_plain(query: str, answers: Sequence[str]) -> bool:
+    """Say whether a query is a few plain words, and shares none with its answers."""
+    words = query.split()
+    return len(words) <= SHORT and all(map(str.isalpha, words)) and _words(words).isdisjoint(_words(answers))
 
 
 def _words(texts: Sequence[str]) -> set[str]:

@@ -50,7 +50,7 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     return replace(
         dataset,
         documents=pa.concat_tables(
-            [dataset.documents, _renamed(test.documents.take(new), dataset.documents)]
+            [dataset.documents, _renamed(test.documents.take(pa.array(new, pa.int64())), dataset.documents)]
         ),
         queries=pa.concat_tables([dataset.queries, _renamed(test.queries, dataset.queries)]),
         qrels=pa.concat_tables([kept, moved]),

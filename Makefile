@@ -44,7 +44,7 @@ bench: $(VENV)/.installed-dev ## say how to run the benchmarks
 	@for script in compare trust speed memory; do echo "  $(BIN)/python benchmarks/$$script.py --help"; done
 
 docs: $(VENV)/.installed-dev ## build the documentation into site/
-	$(BIN)/python $(PIP) '.[docs]'
+	$(BIN)/python $(PIP) -c constraints.txt -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 build: $(VENV)/.installed-dev ## the wheel and the source archive, into dist/

@@ -55,7 +55,10 @@ def fill(page: str, parts: Mapping[str, str]) -> str:
     """Put each part between its markers, ``<!-- name -->`` and ``<!-- /name -->``."""
     for name, part in parts.items():
         page = re.sub(
-            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, p=part: f"{m[1]}{p}\n{m[2]}", page, flags=re.S
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda m, p=part: f"{m[1]}{p}\n{m[2]}",
+            page,
+            flags=re.S,
         )
     return page
 
@@ -161,9 +164,9 @@ def demo_numbers() -> str:
     base, tuned, (low, high) = run["base"], run["tuned"], run["ci95"]
     return (
         f"On {tuned['n']:,} held-out queries, {run['metric']} goes from {base['overall']:.3f} to "
-        f"{tuned['overall']:.3f} (95 % interval of the gain: {low:+.3f} to {high:+.3f}). Where the right term "
-        f"had other training queries it goes from {base['seen']:.3f} to {tuned['seen']:.3f}, and where it had "
-        f"none from {base['unseen']:.3f} to {tuned['unseen']:.3f}."
+        f"{tuned['overall']:.3f} (95 % interval of the gain: {low:+.3f} to {high:+.3f}). Where the right "
+        f"term had other training queries it goes from {base['seen']:.3f} to {tuned['seen']:.3f}, and where it "
+        f"had none from {base['unseen']:.3f} to {tuned['unseen']:.3f}."
     )
 
 
@@ -184,7 +187,11 @@ def cli_page() -> str:
         shown = CliRunner().invoke(app, [*command, "--help"], prog_name="embedtune", terminal_width=100)
         return "```text\n" + "\n".join(line.rstrip() for line in shown.output.strip().splitlines()) + "\n```"
 
-    parts = ["# Command line", "What `--help` says, command by command; `docs/refresh.py` writes this page.", help_of()]
+    parts = [
+        "# Command line",
+        "What `--help` says, command by command; `docs/refresh.py` writes this page.",
+        help_of(),
+    ]
     for command, _ in COMMANDS:
         parts += [f"## {command.__name__}", help_of(command.__name__)]
     return "\n\n".join(parts) + "\n"

@@ -49,16 +49,22 @@ def picture(run: dict[str, Any]) -> str:
 def bars(run: dict[str, Any]) -> list[str]:
     """Base and tuned side by side in each stratum; the whisker is the interval of the gain."""
     parts = [
-        text(30, 38, f"{run['metric'].replace('ndcg', 'nDCG')} on {run['tuned']['n']:,} held-out queries", "title"),
+        text(
+            30,
+            38,
+            f"{run['metric'].replace('ndcg', 'nDCG')} on {run['tuned']['n']:,} held-out queries",
+            "title",
+        ),
         text(30, 60, "grey: base · green: tuned · whisker: 95 % interval of the gain", "small soft"),
     ]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = level(tick)
         parts.append(f'<line class="grid" x1="62" x2="440" y1="{y}" y2="{y}"/>')
         parts.append(text(54, y + 4, f"{tick:.2f}", "small soft", anchor="end"))
-    strata = {"overall": (run["ci95"], "all queries", "n"), **{
-        name: (gain["ci95"], f"{name} documents", f"n_{name}") for name, gain in run["strata"].items()
-    }}
+    strata = {
+        "overall": (run["ci95"], "all queries", "n"),
+        **{name: (gain["ci95"], f"{name} documents", f"n_{name}") for name, gain in run["strata"].items()},
+    }
     for i, (name, (interval, label, count)) in enumerate(strata.items()):
         x = 85 + 125 * i
         base, tuned = run["base"][name], run["tuned"][name]

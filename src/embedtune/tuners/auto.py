@@ -141,7 +141,7 @@ def choose(labelled: Labelled, *, method: str, metric: str, seed: int, budget: B
     folded = Folded(labelled, metric=metric, seed=seed)
     tried = [_judge(folded, None, 1.0, folded.base)]
     stopped = False
-    ladder = _ladder(folded, tried) if method == "auto" else iter([_single(method)])
+    ladder = _ladder(folded, tried) if method == "auto" else _single(method)
     for candidate in ladder:
         try:
             folded.run(candidate, budget)
@@ -156,9 +156,9 @@ def choose(labelled: Labelled, *, method: str, metric: str, seed: int, budget: B
     return Choice(folded, tried, harmless, chosen, stopped)
 
 
-def _single(method: str) -> Candidate:
-    tuner = TUNERS.load(method)()
-    return Candidate(method, tuner, () if method == "identity" else STRENGTHS)
+def _single(method: str) -> Iterator[Candidate]:
+    if method != "identity":  # the base is judged anyway
+        yield Candidate(method, TUNERS.load(method)(), STRENGTHS)
 
 
 def _ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:

@@ -1,0 +1,185 @@
+"""Out-of-fold scores: nothing of a held-out query's label comes through, and time is kept."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from embedtune.judging.folded import Candidate, Folded, OutOfBudget
+from embedtune.judging.labelled import Labelled
+from embedtune.transforms import Chain, Identity
+from embedtune.tuners import TUNERS, Budget
+from embedtune.tuners.auto import choose
+from embedtune.tuners.deltas import DeltasTuner
+from embedtune.tuners.linear import LinearTuner
+from embedtune.tuners.ridge import RidgeTuner
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+
+
+def labelled_of(
+    asked: np.ndarray, documents: int = 300, d: int = 16, *, noise: float = 0.3, seed: int = 0
+) -> Labelled:
+    """Queries that lie off their documents by a rotation common to all."""
+    rng = np.random.default_rng(seed)
+    z = unit(rng.standard_normal((documents, d)))
+    rotation = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    q = unit(z[asked] @ rotation + noise * unit(rng.standard_normal((len(asked), d))))
+    pairs = csr_matrix(
+        (np.ones(len(asked), np.float32), (np.arange(len(asked)), asked)), (len(asked), documents)
+    )
+    return Labelled(q, z, pairs, [f"d{i}" for i in range(documents)], np.arange(len(asked)))
+
+
+REPEATED = np.arange(150) % 50
+
+
+def test_rows_are_every_query_by_query_and_by_document() -> None:
+    folded = Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0)
+    np.testing.assert_array_equal(np.sort(folded.query[folded.natural]), np.arange(150))
+    np.testing.assert_array_equal(np.sort(folded.query[~folded.natural]), np.arange(150))
+    assert not folded.seen[~folded.natural].any()
+    assert folded.seen[folded.natural].mean() > 0.8  # two other queries each, in other folds mostly
+    np.testing.assert_allclose(
+        folded.base, folded.labelled.evaluate(Identity(), ("ndcg@10",))["ndcg@10"][folded.query]
+    )
+
+
+def test_weights_give_seen_rows_their_share_of_traffic() -> None:
+    asked = np.r_[np.arange(120) % 40, np.arange(40, 70)]  # 120 of 150 queries share their document: 0.8
+    folded = Folded(labelled_of(asked), metric="ndcg@10", seed=0)
+    weight = folded.weight
+    assert weight.mean() == pytest.approx(1)
+    assert weight[folded.seen].sum() / weight.sum() == pytest.approx(0.8)
+    alone = Folded(labelled_of(np.arange(60)), metric="ndcg@10", seed=0)
+    np.testing.assert_allclose(alone.weight, 1)
+
+
+@pytest.mark.parametrize("name", list(TUNERS))
+def test_labels_by_chance_bring_nothing_out_of_fold(name: str) -> None:
+    rng = np.random.default_rng(3)
+    labelled = labelled_of(rng.integers(0, 300, 150))
+    shuffled = labelled.take(np.arange(150))
+    order = rng.permutation(150)
+    by_chance = Labelled(
+        shuffled.queries, shuffled.documents, labelled.relevance[order], labelled.document_ids, np.arange(150)
+    )
+    folded = Folded(by_chance, metric="ndcg@10", seed=0)
+    candidate = Candidate(name, TUNERS.load(name)(), (0.5, 1.0))
+    folded.run(candidate, Budget())
+    gains = ((candidate.scores - folded.base) * folded.weight).mean(axis=1)
+    assert (gains < 0.04).all()
+
+
+def test_the_comparison_with_chance_could_fail() -> None:
+    # Judged on the labels it was fitted to, the same tuner on the same random labels gains much.
+    rng = np.random.default_rng(3)
+    labelled = labelled_of(rng.integers(0, 300, 150))
+    by_chance = Labelled(labelled.queries, labelled.documents, labelled.relevance[rng.permutation(150)],
+                         labelled.document_ids, np.arange(150))  # fmt: skip
+    fitted = DeltasTuner(drop=0.1).fit(by_chance.training(by_chance.relevance))
+    base, tuned = (by_chance.evaluate(t, ("ndcg@10",))["ndcg@10"].mean() for t in (Identity(), fitted))
+    assert tuned - base > 0.2
+
+
+def test_a_map_that_is_there_gains_out_of_fold() -> None:
+    folded = Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0)
+    candidate = Candidate("ridge", RidgeTuner(penalty=0.1), (0.5, 1.0))
+    folded.run(candidate, Budget())
+    assert candidate.scores.shape == (2, 300)
+    assert len(candidate.fitted) == len(folded.folds)
+    assert (candidate.scores[1] - folded.base).mean() > 0.2
+
+
+def test_every_fold_scores_with_the_map_that_was_fitted_without_it() -> None:
+    labelled = labelled_of(REPEATED)
+    folded = Folded(labelled, metric="ndcg@10", seed=5)
+    candidate = Candidate("ridge", RidgeTuner(), (0.5,))
+    folded.run(candidate, Budget())
+    start = 0
+    for fold in folded.folds:
+        held = np.r_[fold.by_query, fold.by_document]
+        fitted = RidgeTuner().fit(labelled.training(fold.train)).scaled(0.5)
+        expected = labelled.take(held).evaluate(fitted, ("ndcg@10",))["ndcg@10"]
+        np.testing.assert_allclose(candidate.scores[0, start : start + len(held)], expected)
+        start += len(held)
+
+
+def test_a_candidate_on_top_of_another() -> None:
+    labelled = labelled_of(REPEATED)
+    folded = Folded(labelled, metric="ndcg@10", seed=0)
+    below = Candidate("ridge", RidgeTuner(penalty=0.1), (1.0,))
+    above = Candidate("deltas", DeltasTuner(), (1.0,), below=below, below_strength=1.0)
+    folded.run(below, Budget())
+    folded.run(above, Budget())
+    natural = folded.natural
+    assert above.scores[0][natural].mean() > folded.base[natural].mean() + 0.2
+    whole = above.final(labelled.training(labelled.relevance), 0.5, 0, Budget())
+    assert isinstance(whole, Chain)
+    assert [part.kind for part in whole.parts] == ["linear", "item_deltas"]
+    full = above.final(labelled.training(labelled.relevance), 1.0, 0, Budget())
+    np.testing.assert_array_equal(full.parts[0].query, whole.parts[0].query)  # strength is that of the top
+    np.testing.assert_allclose(full.parts[1].deltas, whole.parts[1].deltas * 2, rtol=1e-5)
+
+
+def test_no_time_is_told_at_the_first_fold() -> None:
+    folded = Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0)
+    candidate = Candidate("linear", LinearTuner())
+    with pytest.raises(OutOfBudget):
+        folded.run(candidate, Budget(time.monotonic() - 1))
+    assert len(candidate.fitted) == 1
+    assert candidate.scores.size == 0
+
+
+def test_choosing_without_time_keeps_the_base() -> None:
+    found = choose(
+        labelled_of(REPEATED), method="auto", metric="ndcg@10", seed=0, budget=Budget(time.monotonic() - 1)
+    )
+    assert found.stopped
+    assert [t.name for t in found.tried] == ["identity"]
+    assert found.chosen is found.shown is found.tried[0]
+    assert found.corrected(0) is None
+    assert isinstance(found.fit(found.folded.labelled, 0, Budget()), Identity)
+
+
+def test_choosing_finds_the_map() -> None:
+    labelled = labelled_of(np.arange(200))
+    found = choose(labelled, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+    assert not found.stopped
+    assert found.chosen.candidate is not None
+    assert found.chosen.harms is None
+    corrected = found.corrected(0)
+    assert corrected is not None
+    assert corrected.ci95[0] > 0
+    assert corrected.gain <= found.gains(found.chosen).mean() + 1e-9  # corrected downwards, never up
+    again = choose(labelled, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+    assert [(t.name, t.strength, t.mean) for t in again.tried] == [
+        (t.name, t.strength, t.mean) for t in found.tried
+    ]
+
+
+def test_choosing_among_maps_of_chance_keeps_the_base_or_promises_nothing() -> None:
+    labelled = labelled_of(np.arange(150), 400)
+    order = np.random.default_rng(0).permutation(150)
+    by_chance = Labelled(labelled.queries, labelled.documents, labelled.relevance[order],
+                         labelled.document_ids, np.arange(150))  # fmt: skip
+    found = choose(by_chance, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+    corrected = found.corrected(0)
+    assert found.chosen.candidate is None or (corrected is not None and corrected.ci95[0] <= 0)
+
+
+def test_one_method_alone() -> None:
+    found = choose(labelled_of(REPEATED), method="procrustes", metric="mrr@10", seed=0, budget=Budget())
+    assert {t.name for t in found.tried} == {"identity", "procrustes"}
+    assert found.shown.name == "procrustes"
+
+
+def test_the_identity_alone_is_the_base() -> None:
+    found = choose(labelled_of(REPEATED), method="identity", metric="ndcg@10", seed=0, budget=Budget())
+    assert found.chosen.candidate is None
+    assert isinstance(found.fit(found.folded.labelled, 0, Budget()), Identity)

@@ -64,8 +64,8 @@ def showcase(tuned: Tuned, dataset: Dataset, *, split: str = "test") -> Showcase
     """Answer the queries of ``split`` with the base and the tuned model; choose five by a fixed rule.
 
     The first four are those that tuning lifts to the first place from the deepest place, among queries of
-    at most three plain words that share none of four letters or more with the right documents; the last is the
-    one that fell most.
+    at most three plain words that share none of four letters or more with the right documents; the last is
+    the one that fell most.
     """
     rows = dataset.query_rows([split])
     relevance = dataset.relevance([split])[rows]
@@ -132,7 +132,7 @@ def _choose(
     fallen = np.argsort(change, kind="stable")
     fallen = fallen[change[fallen] < 0]
     chosen = lifted[: BEST if len(fallen) else SHOWN].tolist() + fallen[:1].tolist()
-    rule = f"those of up to {SHORT} plain words, none of them in the answer, that were lifted from deepest to the top"
+    rule = f"those of up to {SHORT} plain words, none in the answer, that were lifted from deepest to the top"
     return chosen, f"{rule}, and the one that fell most" if len(fallen) else rule
 
 

@@ -191,12 +191,8 @@ def _documents(
         return vectors, dataset.document_ids, np.arange(len(vectors))
     every = _known(encoder, "document")
     position = {name: i for i, name in enumerate(every)}
-    named = _names(dataset, "document", position)
-    return (
-        encoder.encode(every, kind="document"),
-        every,
-        np.array([position[name] for name in named], np.int64),
-    )
+    column = np.array([position[name] for name in _names(dataset, "document", position)], np.int64)
+    return encoder.encode(every, kind="document"), every, column
 
 
 def _items_of(dataset: Dataset, encoder: Encoder, kind: Kind, rows: NDArray[np.int64]) -> list[str]:

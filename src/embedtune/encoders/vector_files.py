@@ -20,6 +20,7 @@ from embedtune.encoders.hashes import file_hash
 from embedtune.encoders.vector_formats import BLOCK, READERS, Source
 from embedtune.errors import DataError, VectorError
 from embedtune.files import atomic_write
+from embedtune.mapped import release
 from embedtune.types import Similarity, Vectors
 
 UNIT = 1e-5
@@ -98,6 +99,7 @@ def check_rows(vectors: NDArray[np.floating], ids: pa.StringArray, where: str) -
         zero.add(np.flatnonzero(squares == 0) + start)
         lengths = np.sqrt(squares[finite])
         worst = max(worst, float(np.abs(lengths - 1).max(initial=0.0)))
+        release(vectors)
     if broken.count:
         raise VectorError(
             f"{broken.count} of {len(vectors)} vectors hold NaN or infinity; "

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.judging.metrics import evaluate_ranks
+from embedtune.mapped import release
 from embedtune.search import positive_ranks, top_k
 from embedtune.tuners.base import TuningData
 from embedtune.types import Similarity, Transform, Vectors
@@ -17,7 +18,7 @@ from embedtune.types import Similarity, Transform, Vectors
 MAP_AT_ONCE = 256 * 2**20
 """Bytes of documents mapped in one go; more are mapped block by block while they are searched."""
 
-POOL = 100_000
+POOL = 50_000
 """Documents that candidates are chosen on, at most; the shipped map is judged on all."""
 
 
@@ -107,11 +108,23 @@ class Labelled:
                 self.documents,
                 self.relevance,
                 exclude=self.exclude,
-                document_map=lambda rows: transform.documents(
-                    np.asarray(self.documents[rows], np.float32), self.document_ids[rows]
-                ),
+                document_map=lambda rows: self._mapped(transform, rows),
             )
         return evaluate_ranks(ranks, self.relevance, metrics)
+
+    def _mapped(self, transform: Transform, rows: slice) -> Vectors:
+        mapped = transform.documents(np.asarray(self.documents[rows], np.float32), self.document_ids[rows])
+        release(self.documents)
+        return mapped
+
+    def _nearest(self, asked: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+        """Rows of the ``k`` nearest documents of each part of the collection, for some of the queries."""
+        found = []
+        for start in range(0, len(self.documents), POOL):
+            part = self.documents[start : start + POOL]
+            found.append(start + top_k(self.queries[asked], part, k)[0].ravel())
+            release(self.documents)
+        return np.concatenate(found)
 
     def pooled(self, seed: int) -> Labelled:
         """Cut a large collection to :data:`POOL` documents: the judged, the nearest, and a random rest.
@@ -123,13 +136,15 @@ class Labelled:
         rng = np.random.default_rng(seed)
         judged = [self.relevance.indices] + ([] if self.negatives is None else [self.negatives.indices])
         asked = np.sort(rng.choice(len(self), min(len(self), 1000), replace=False))
-        near = top_k(self.queries[asked], self.documents, 20)[0].ravel()
+        near = self._nearest(asked, max(1, 20 * POOL // len(self.documents)))
         core = np.unique(np.concatenate([*judged, near] + ([] if self.own is None else [self.own])))
         extra = rng.choice(len(self.documents), max(POOL - len(core), 0), replace=False)
         rows = np.union1d(core, extra)
+        pool = np.ascontiguousarray(self.documents[rows], np.float32)
+        release(self.documents)
         return replace(
             self,
-            documents=np.ascontiguousarray(self.documents[rows], np.float32),
+            documents=pool,
             relevance=csr_matrix(self.relevance.tocsc()[:, rows]),
             document_ids=[self.document_ids[row] for row in rows],
             negatives=None if self.negatives is None else csr_matrix(self.negatives.tocsc()[:, rows]),

@@ -165,8 +165,8 @@ def demo_numbers() -> str:
     return (
         f"On {tuned['n']:,} held-out queries, {run['metric']} goes from {base['overall']:.3f} to "
         f"{tuned['overall']:.3f} (95 % interval of the gain: {low:+.3f} to {high:+.3f}). Where the right "
-        f"term had other training queries it goes from {base['seen']:.3f} to {tuned['seen']:.3f}, and where it "
-        f"had none from {base['unseen']:.3f} to {tuned['unseen']:.3f}."
+        f"term had other training queries it goes from {base['seen']:.3f} to {tuned['seen']:.3f}, and where "
+        f"it had none from {base['unseen']:.3f} to {tuned['unseen']:.3f}."
     )
 
 

@@ -12,7 +12,6 @@ from scipy.sparse import csr_matrix
 from embedtune.data.dataset import Dataset
 from embedtune.data.duplicates import near_duplicates
 from embedtune.data.splits import seen
-from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import DataError, UserError
 from embedtune.judging.labelled import Labelled
 from embedtune.types import Encoder, Kind, Vectors
@@ -205,28 +204,32 @@ def _items_of(dataset: Dataset, encoder: Encoder, kind: Kind, rows: NDArray[np.i
 
 
 def _known(encoder: Encoder, kind: Kind) -> list[str]:
-    if not isinstance(encoder, VectorsEncoder):
+    ids = getattr(encoder, "ids", None)
+    if ids is None:
         raise UserError(f"encoder {encoder.name!r} looks vectors up by id, but does not list its ids")
-    return encoder.ids(kind)
+    return list(ids(kind))
 
 
 def _names(dataset: Dataset, kind: Kind, known: dict[str, int]) -> list[str]:
-    """Give what precomputed vectors call the items: their ids, or else their texts.
+    """Give what precomputed vectors call the items: their texts where most are known, else their ids.
+
+    Never some of each: ids may be made up (d0, d1, …), and another item's vector may be called so.
 
     Raises
     ------
     DataError
-        When an item has a vector under neither.
+        When an item has no vector.
     """
     ids = dataset.query_ids if kind == "query" else dataset.document_ids
     texts = dataset.query_texts if kind == "query" else dataset.document_texts
-    names = [one if one in known else text for one, text in zip(ids, texts, strict=True)]
+    by_text = 2 * sum(text in known for text in texts) >= len(texts)
+    names = texts if by_text else ids
     missing = [i for i, name in enumerate(names) if name not in known]
     if missing:
         table = dataset.queries if kind == "query" else dataset.documents
         raise DataError(
             f"{len(missing)} of {len(names)} {'queries' if kind == 'query' else 'documents'} have no vector, "
-            f"the first is {ids[missing[0]]!r}",
+            f"the first is {names[missing[0]]!r}",
             where=f"{table['file'][missing[0]].as_py()}:{table['line'][missing[0]].as_py()}",
             fix="add its vector, or remove it from the data",
         )

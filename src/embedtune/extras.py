@@ -42,5 +42,9 @@ def require(module: str, *, extra: str, who: str) -> None:
     MissingExtra
         When the module is not installed.
     """
-    if importlib.util.find_spec(module) is None:
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # the package around it is not there
+        found = None
+    if found is None:
         raise MissingExtra(who, module, extra)

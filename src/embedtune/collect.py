@@ -213,7 +213,7 @@ def _known(encoder: Encoder, kind: Kind) -> list[str]:
 def _names(dataset: Dataset, kind: Kind, known: dict[str, int]) -> list[str]:
     """Give what precomputed vectors call the items: their texts where most are known, else their ids.
 
-    Never some of each: ids may be made up (d0, d1, …), and another item's vector may be called so.
+    Never some of each: an item's id may be what another item's vector is called.
 
     Raises
     ------

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embedtune.data import Dataset, read
+from embedtune.data.readers.items import made_up_id
 
 PAIRS = [
     {"query": "sore throat", "positive": "Pharyngitis"},
@@ -28,9 +29,9 @@ def test_equal_texts_are_one_query_and_one_document() -> None:
     data = read(PAIRS)
     assert data.task == "retrieval"
     assert data.query_texts == ["sore throat", "throat hurts"]
-    assert data.query_ids == ["q0", "q1"]
+    assert data.query_ids == [made_up_id("q", "sore throat"), made_up_id("q", "throat hurts")]
     assert data.document_texts == ["Pharyngitis", "Tonsillitis"]
-    assert data.document_ids == ["d0", "d1"]
+    assert data.document_ids == [made_up_id("d", "Pharyngitis"), made_up_id("d", "Tonsillitis")]
     np.testing.assert_array_equal(data.relevance().toarray(), [[1, 1], [1, 0]])
     assert data.splits == ("train",)
     assert data.roles == {"query": "query", "positive": "positive"}
@@ -66,14 +67,20 @@ def test_columns_that_appear_later_count() -> None:
     assert data.splits == ("train", "dev")
 
 
-def test_ids_are_kept_and_made_up_ones_avoid_them() -> None:
+def test_a_text_has_the_same_made_up_id_in_every_file() -> None:
+    first = read([{"query": "a", "positive": "x"}])
+    second = read([{"query": "b", "positive": "y"}, {"query": "a", "positive": " x "}])
+    assert second.document_ids[1] == first.document_ids[0] != second.document_ids[0]
+
+
+def test_ids_are_kept_and_others_made_up() -> None:
     rows = [
         {"query_id": 7, "query": "a", "document_id": "d0", "positive": "x", "negative": "n"},
         {"query_id": 8, "query": "a", "document_id": "k", "positive": "x", "negative": "x"},
     ]
     data = read(rows)
     assert data.query_ids == ["7", "8"]  # other ids, so two queries, though the text is the same
-    assert data.document_ids == ["d0", "d1", "k"]  # 'n' has no id; d0 is taken
+    assert data.document_ids == ["d0", made_up_id("d", "n"), "k"]
     np.testing.assert_array_equal(data.negatives().toarray(), [[0, 1, 0], [1, 0, 0]])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count
+import hashlib
 
 import pyarrow as pa
 
@@ -18,7 +18,7 @@ class Items:
     what : str
         ``"query"`` or ``"document"``, for messages.
     prefix : str
-        Start of the ids that are made up for texts without one: ``q`` gives q0, q1, …
+        Start of the ids that are made up for texts without one, see :func:`made_up_id`.
     problems : Problems
         Where an id with two texts is reported.
     """
@@ -60,8 +60,22 @@ class Items:
 
     def table(self) -> pa.Table:
         """Give the Arrow table, with an id for every row."""
-        unnamed = (id for n in count() if (id := f"{self._prefix}{n}") not in self.by_id)
-        rows = [
-            (next(unnamed) if id is None else id, text, file, line) for id, text, file, line in self._rows
-        ]
-        return items(rows)
+        return items(
+            [
+                (made_up_id(self._prefix, text) if id is None else id, text, file, line)
+                for id, text, file, line in self._rows
+            ]
+        )
+
+
+def made_up_id(prefix: str, text: str) -> str:
+    """Give the id of a text that came without one: the same text has the same id in every file.
+
+    Item deltas are kept by id, so a number would let another file's text take them.
+
+    Examples
+    --------
+    >>> made_up_id("d", "Fever")
+    'd-18ba4ea725fc'
+    """
+    return f"{prefix}-{hashlib.sha256(text.strip().encode()).hexdigest()[:12]}"

@@ -183,3 +183,12 @@ def test_the_identity_alone_is_the_base() -> None:
     found = choose(labelled_of(REPEATED), method="identity", metric="ndcg@10", seed=0, budget=Budget())
     assert found.chosen.candidate is None
     assert isinstance(found.fit(found.folded.labelled, 0, Budget()), Identity)
+
+
+def test_the_map_that_was_judged_is_fitted_in_full_even_late() -> None:
+    labelled = labelled_of(np.arange(150))
+    found = choose(labelled, method="linear", metric="ndcg@10", seed=0, budget=Budget())
+    in_time = found.fit(labelled, 0, Budget())
+    late = found.fit(labelled, 0, Budget(time.monotonic() - 1))
+    assert late.kind == in_time.kind == "linear"
+    np.testing.assert_array_equal(late.query, in_time.query)

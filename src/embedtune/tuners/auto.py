@@ -122,11 +122,11 @@ class Choice:
         return Gain(gain, (low, high), max(own.p_value, min(1.0, 2 * below)), own.n)
 
     def fit(self, labelled: Labelled, seed: int, budget: Budget) -> Transform:
-        """Fit :attr:`shown` to all labelled queries."""
+        """Fit :attr:`shown` to all labelled queries, late or not: cut short it is not what was judged."""
         if self.shown.candidate is None:
             return Identity()
         data = labelled.training(labelled.relevance)
-        return self.shown.candidate.final(data, self.shown.strength, seed, budget)
+        return self.shown.candidate.final(data, self.shown.strength, seed, Budget(progress=budget.progress))
 
 
 def choose(labelled: Labelled, *, method: str, metric: str, seed: int, budget: Budget) -> Choice:

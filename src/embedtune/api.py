@@ -381,7 +381,7 @@ def _test_only(
         if found.test is not None:
             return found.test, found.test_texts, found.test_seen
     found = collect(dataset, encoder, test="none", seed=seed, progress=progress)
-    return found.train, found.train_texts, np.zeros(len(found.train), bool)
+    return found.train, found.train_texts, None  # what the model was trained on is not known
 
 
 def _opened(model: Tuned | str | Encoder) -> Tuned:

@@ -56,8 +56,8 @@ class Judged:
     base: dict[str, Scores]
     """Metric to scores (n,); the first metric is the one that decides."""
     tuned: dict[str, Scores]
-    seen: NDArray[np.bool_]
-    """Whether a relevant document had a training query, (n,)."""
+    seen: NDArray[np.bool_] | None
+    """Whether a relevant document had a training query, (n,); None where that is not known."""
     groups: NDArray[np.int64]
     """Near-duplicate queries share a number, (n,)."""
     texts: Sequence[str]
@@ -71,14 +71,16 @@ class Judged:
     def side(self, which: str) -> Side:
         """Mean scores of ``"base"`` or ``"tuned"``."""
         scores = self.base if which == "base" else self.tuned
-        main, seen = scores[self.metric], self.seen
+        main = scores[self.metric]
+        nobody = main[:0]
+        seen, unseen = (nobody, nobody) if self.seen is None else (main[self.seen], main[~self.seen])
         return Side(
             _mean(main),
-            _mean(main[seen]),
-            _mean(main[~seen]),
+            _mean(seen),
+            _mean(unseen),
             len(main),
-            int(seen.sum()),
-            int((~seen).sum()),
+            len(seen),
+            len(unseen),
             {name: round(float(values.mean()), 6) for name, values in scores.items() if len(values)},
         )
 
@@ -90,6 +92,8 @@ class Judged:
 
     def strata(self) -> dict[str, Gain]:
         """Gains on seen and unseen documents, where there are such queries."""
+        if self.seen is None:
+            return {}
         found = {"seen": self.gain(self.seen), "unseen": self.gain(~self.seen)}
         return {name: gain for name, gain in found.items() if gain is not None}
 

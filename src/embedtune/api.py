@@ -286,6 +286,7 @@ def _judge(
             base_low=base_gain.ci95[0] if base_gain else 0.0,
             spread=float(difference.std()) if len(difference) > 1 else 0.35,
             labels=len(found.train),
+            stopped=bool(choice and choice.stopped),
         )
     )
     if choice and choice.stopped:

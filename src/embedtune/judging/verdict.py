@@ -121,6 +121,8 @@ class Evidence:
     spread: float
     """Standard deviation of the gain over queries."""
     labels: int
+    stopped: bool = False
+    """Whether the time budget ended before all candidates were tried."""
 
 
 def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
@@ -157,6 +159,9 @@ def _why_not(evidence: Evidence, gain: Gain) -> tuple[Decision, list[str], int |
         return "do not tune: worse", ["the best map that was found is worse than the base"], None
     if evidence.base_low >= GOOD:
         return _already_good(evidence)
+    if evidence.stopped:
+        reason = "the time budget ended before it could be told; the base is kept"
+        return "do not tune: too few labels to tell", [reason], None
     if gain.ci95[1] < WORTH:
         if evidence.base >= 0.5:
             reason = f"no map gains as much as {WORTH} over the base"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,13 +20,14 @@ class NudgeN:
 
     References
     ----------
-    Zeighami, Wellmann and Parameswaran 2024 (arXiv:2409.02343, section 4).
+    Zeighami, Wellmer and Parameswaran 2024 (arXiv:2409.02343, section 3).
     """
 
     name: ClassVar[str] = "nudge-n"
     tasks: ClassVar[tuple[str, ...]] = ("retrieval",)
     needs: ClassVar[str] = "vectors"
     unit: ClassVar[bool] = True
+    move: ClassVar[Callable[..., Nudged]] = staticmethod(nudge_n)
 
     validation: float = 0.2
     """Share of the queries on which the distance is chosen."""
@@ -38,21 +40,18 @@ class NudgeN:
         if n < 5:
             return Identity()
         chosen, rest = np.sort(order[:held]), np.sort(order[held:])
-        moved = self._move(train, rest, chosen)
-        shift = moved.new_vectors - np.asarray(train.documents[moved.moved_rows], np.float32)
-        if moved.gamma == 0 or not len(shift):
-            return Identity()
-        ids = tuple(train.document_ids[row] for row in moved.moved_rows)
-        return ItemDeltas(ids, shift, normalise=self.unit and train.cosine)
-
-    def _move(self, train: TuningData, rest: np.ndarray, chosen: np.ndarray) -> Nudged:
-        return nudge_n(
+        moved = self.move(
             train.documents,
             train.queries[rest],
             train.positives[rest],
             train.queries[chosen],
             train.positives[chosen],
         )
+        shift = moved.new_vectors - np.asarray(train.documents[moved.moved_rows], np.float32)
+        if moved.gamma == 0 or not len(shift):
+            return Identity()
+        ids = tuple(train.document_ids[row] for row in moved.moved_rows)
+        return ItemDeltas(ids, shift, normalise=self.unit and train.cosine)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +63,4 @@ class NudgeM(NudgeN):
 
     name: ClassVar[str] = "nudge-m"
     unit: ClassVar[bool] = False
-
-    def _move(self, train: TuningData, rest: np.ndarray, chosen: np.ndarray) -> Nudged:
-        return nudge_m(
-            train.documents,
-            train.queries[rest],
-            train.positives[rest],
-            train.queries[chosen],
-            train.positives[chosen],
-        )
+    move: ClassVar[Callable[..., Nudged]] = staticmethod(nudge_m)

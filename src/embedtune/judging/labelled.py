@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.judging.metrics import evaluate_ranks
-from embedtune.mapped import release
+from embedtune.mapped import gather, release
 from embedtune.search import positive_ranks, top_k
 from embedtune.tuners.base import TuningData
 from embedtune.types import Similarity, Transform, Vectors
@@ -140,11 +140,9 @@ class Labelled:
         core = np.unique(np.concatenate([*judged, near] + ([] if self.own is None else [self.own])))
         extra = rng.choice(len(self.documents), max(POOL - len(core), 0), replace=False)
         rows = np.union1d(core, extra)
-        pool = np.ascontiguousarray(self.documents[rows], np.float32)
-        release(self.documents)
         return replace(
             self,
-            documents=pool,
+            documents=gather(self.documents, rows),
             relevance=csr_matrix(self.relevance.tocsc()[:, rows]),
             document_ids=[self.document_ids[row] for row in rows],
             negatives=None if self.negatives is None else csr_matrix(self.negatives.tocsc()[:, rows]),

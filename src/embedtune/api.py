@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def fine_tune(
         encoder,
         shipped,
         verdict=verdict,
-        metrics={"metric": metric, "base": _rounded(verdict.base), "tuned": _rounded(verdict.tuned)},
+        metrics={"metric": metric, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)},
         data={
             "fingerprint": dataset.fingerprint,
             "task": dataset.task,
@@ -395,18 +396,6 @@ def _opened(model: Tuned | str | Encoder) -> Tuned:
 
 def _metrics(metric: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((metric, *FURTHER)))
-
-
-def _rounded(side: Side) -> dict[str, Any]:
-    return {
-        "overall": side.overall,
-        "seen": side.seen,
-        "unseen": side.unseen,
-        "n": side.n,
-        "n_seen": side.n_seen,
-        "n_unseen": side.n_unseen,
-        "metrics": side.metrics,
-    }
 
 
 def _plain(gain: Gain) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from embedtune.transforms import Identity, ItemDeltas
 from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
-from embedtune.tuners.softmax import Batch, softmax_loss, through_unit
+from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Transform, Vectors
 
 
@@ -73,7 +73,7 @@ class DeltasTuner:
             z = np.array(train.documents[rows], np.float32)
             has = slot[rows] >= 0
             z[has] += shift[slot[rows][has]]
-            return _unit(z)[0] if train.cosine else z
+            return to_unit(z)[0] if train.cosine else z
 
         batches = Batches(train, size=self.batch, hard=self.hard, sample=self.sample, rng=rng)
         passes = max(self.passes, -(-self.least_steps // len(batches)))
@@ -111,15 +111,10 @@ class DeltasTuner:
         z[active] += shift[slot[batch.columns[active]]]
         norm = None
         if train.cosine:
-            z, norm = _unit(z)
+            z, norm = to_unit(z)
         y = train.queries[batch.queries]
         _, by_pair = softmax_loss(y, z, batch, scale)
         by_z = by_pair[:, active].T @ y
         if norm is not None:
             by_z = through_unit(by_z, z[active], norm[active])
         return active, by_z * np.float32(len(batch.queries) / scale)
-
-
-def _unit(z: Vectors) -> tuple[Vectors, Vectors]:
-    norm = np.maximum(np.linalg.norm(z, axis=1, keepdims=True), 1e-12)
-    return z / norm, norm

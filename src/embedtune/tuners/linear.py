@@ -12,7 +12,7 @@ from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
-from embedtune.tuners.softmax import Batch, softmax_loss, through_unit
+from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Transform, Vectors
 
 Matrix = NDArray[np.float32]
@@ -131,8 +131,7 @@ class _Descent:
         y = x @ w.T
         if not self.train.cosine:
             return y, None
-        norm = np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-12)
-        return y / norm, norm
+        return to_unit(y)
 
     def step(self, batch: Batch, rate: float) -> None:
         """Take one step of size ``rate`` against the gradient of the batch's loss."""

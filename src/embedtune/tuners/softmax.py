@@ -81,6 +81,12 @@ def softmax_loss(y: Vectors, z: Vectors, batch: Batch, scale: float) -> tuple[fl
     return loss, e
 
 
+def to_unit(x: Vectors) -> tuple[Vectors, Vectors]:
+    """Give the rows of ``x`` (n, d) at unit length, and the lengths (n, 1) that they had."""
+    norm = np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    return x / norm, norm
+
+
 def through_unit(gradient: Vectors, unit: Vectors, norm: Vectors) -> Vectors:
     """Take a gradient by unit vectors (n, d) back to the vectors of length ``norm`` (n, 1) before."""
     along = np.einsum("ij,ij->i", gradient, unit)[:, None]

@@ -19,14 +19,16 @@ from embedtune.data.join import join_test
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
 from embedtune.judging.comparison import Gain, Judged, Side, gain_of
+from embedtune.judging.estimate import TOLERATED, wrong_share
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.metrics import parse_metric
-from embedtune.judging.verdict import FEWEST, Evaluation, Evidence, Verdict, decide
+from embedtune.judging.verdict import BY_CHANCE, FEWEST, Evaluation, Evidence, Verdict, decide
 from embedtune.search import top_k
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 from embedtune.tuners.auto import Choice, choose
 from embedtune.tuners.base import Budget
+from embedtune.tuners.ladder_retrieval import ladder
 from embedtune.types import Encoder, Transform
 
 FURTHER = ("ndcg@10", "mrr@10", "recall@10", "recall@100", "map")
@@ -123,8 +125,8 @@ def fine_tune(
     transform: Transform = Identity()
     if len(found.train) >= FEWEST:
         pool = found.train.pooled(seed)
-        choice = choose(pool, method=method, metric=metric, seed=seed, budget=limit)
-        transform = choice.fit(pool, seed, limit)
+        choice = choose(pool, ladder=ladder, method=method, metric=metric, seed=seed, budget=limit)
+        transform = choice.fit(seed, limit)
     clock.stop("tune")
 
     verdict = _judge(dataset, found, choice, transform, metric, seed, clock)
@@ -261,6 +263,7 @@ def _judge(
     """Put the evidence together: on the test split where there is one, else out of fold."""
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
+    wrong = wrong_share(choice.far) if choice and choice.far is not None else None
     judged, where = folded, "out of fold"
     if found.test is not None:
         names, where = _metrics(metric), "test"
@@ -275,7 +278,7 @@ def _judge(
     test = judged.gain() if judged and found.test is not None else None
     base = judged.base[judged.metric] if judged else np.zeros(0)
     base_gain = gain_of(base, judged.groups, seed) if judged else None
-    difference = choice.gains(choice.shown) if choice else np.zeros(0)
+    difference = choice.shown.scores - choice.folded.base if choice else np.zeros(0)
     decision, reasons, needed = decide(
         Evidence(
             chosen=choice is not None and choice.chosen.candidate is not None,
@@ -288,8 +291,12 @@ def _judge(
             spread=float(difference.std()) if len(difference) > 1 else 0.35,
             labels=len(found.train),
             stopped=bool(choice and choice.stopped),
+            wrong=wrong or 0.0,
         )
     )
+    if wrong is not None and TOLERATED < wrong < BY_CHANCE:
+        share = f"about {wrong:.0%} of the labels look drawn by chance; the gain is that of the others"
+        reasons = [*reasons, share]
     if choice and choice.stopped:
         tried = (
             "some candidates were not tried"
@@ -319,6 +326,7 @@ def _judge(
         labels=len(found.train),
         labels_needed=needed,
         out_of_fold=None if corrected is None else _plain(corrected),
+        wrong_labels=None if wrong is None else round(wrong, 4),
         moved=_moved(found.test or found.train, transform, seed),
         candidates=_candidates(choice),
         seconds=clock.seconds,
@@ -331,13 +339,13 @@ def _folded(choice: Choice | None, found: Collected, seed: int) -> Judged | None
     if choice is None:
         return None
     fold, metric = choice.folded, choice.folded.metric
-    counted = fold.weight > 0
+    counted = fold.weight() > 0
     return Judged(
         {metric: fold.base[counted]},
         {metric: choice.shown.scores[counted]},
-        fold.seen[counted],
-        choice.groups[counted],
-        [found.train_texts[row] for row in fold.query[counted]],
+        fold.strata["seen"][counted],
+        fold.groups[counted],
+        [found.train_texts[row] for row in fold.row[counted]],
         seed,
     )
 

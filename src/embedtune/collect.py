@@ -19,8 +19,8 @@ from embedtune.types import Encoder, Kind, Vectors
 HELD_OUT = "test"
 """The split that is never trained on, whichever judges."""
 
-FEW = 20
-"""Dev queries below which they say nothing about traffic."""
+DEV = "dev"
+"""The split that trains too, and judges a map that was trained on the others."""
 
 ITEMS_AT_MOST = 3000
 """Labelled items of a classification that are used; a random choice of more."""
@@ -101,7 +101,7 @@ def _retrieval(
             _widen(dataset.negatives(splits)[rows_of], column, width),
         )
 
-    train = replace(part(train_rows, training), seen_share=_traffic(dataset, training))
+    train = replace(part(train_rows, training), outside=_outside(dataset, training, train_rows))
     test = part(test_rows, judging) if len(test_rows) else None
     return Collected(
         train,
@@ -112,13 +112,14 @@ def _retrieval(
     )
 
 
-def _traffic(dataset: Dataset, training: list[str]) -> float | None:
-    """Share of dev queries on documents with train queries: how the user's own split sees traffic."""
-    if not {"train", "dev"} <= set(training):
+def _outside(dataset: Dataset, training: list[str], rows: NDArray[np.int64]) -> NDArray[np.bool_] | None:
+    """Which labelled queries are of the dev split alone: the user's own picture of new traffic."""
+    if not {"train", DEV} <= set(training):
         return None
-    dev = dataset.relevance(["dev"])
-    dev = dev[np.flatnonzero(np.diff(dev.indptr))]
-    return float(seen(dev, dataset.relevance(["train"])).mean()) if dev.shape[0] >= FEW else None
+    own = np.setdiff1d(
+        dataset.query_rows([DEV]), dataset.query_rows([name for name in training if name != DEV])
+    )
+    return np.isin(rows, own)
 
 
 def _items(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from embedtune.transforms import Chain, Identity
 from embedtune.tuners import TUNERS, Budget
 from embedtune.tuners.auto import choose
 from embedtune.tuners.deltas import DeltasTuner
+from embedtune.tuners.ladder_retrieval import ladder
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.ridge import RidgeTuner
 
@@ -41,23 +43,23 @@ REPEATED = np.arange(150) % 50
 
 def test_rows_are_every_query_by_query_and_by_document() -> None:
     folded = Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0)
-    np.testing.assert_array_equal(np.sort(folded.query[folded.natural]), np.arange(150))
-    np.testing.assert_array_equal(np.sort(folded.query[~folded.natural]), np.arange(150))
-    assert not folded.seen[~folded.natural].any()
-    assert folded.seen[folded.natural].mean() > 0.8  # two other queries each, in other folds mostly
+    np.testing.assert_array_equal(np.sort(folded.row[folded.natural]), np.arange(150))
+    np.testing.assert_array_equal(np.sort(folded.row[~folded.natural]), np.arange(150))
+    assert not folded.strata["seen"][~folded.natural].any()
+    assert folded.strata["seen"][folded.natural].mean() > 0.8  # two other queries each, in other folds mostly
     np.testing.assert_allclose(
-        folded.base, folded.labelled.evaluate(Identity(), ("ndcg@10",))["ndcg@10"][folded.query]
+        folded.base, folded.problem.evaluate(Identity(), ("ndcg@10",))["ndcg@10"][folded.row]
     )
 
 
 def test_weights_give_seen_rows_their_share_of_traffic() -> None:
     asked = np.r_[np.arange(120) % 40, np.arange(40, 70)]  # 120 of 150 queries share their document: 0.8
     folded = Folded(labelled_of(asked), metric="ndcg@10", seed=0)
-    weight = folded.weight
+    weight = folded.weight()
     assert weight.mean() == pytest.approx(1)
-    assert weight[folded.seen].sum() / weight.sum() == pytest.approx(0.8)
+    assert weight[folded.strata["seen"]].sum() / weight.sum() == pytest.approx(0.8)
     alone = Folded(labelled_of(np.arange(60)), metric="ndcg@10", seed=0)
-    np.testing.assert_allclose(alone.weight, 1)
+    np.testing.assert_allclose(alone.weight(), 1)
 
 
 @pytest.mark.parametrize("name", list(TUNERS))
@@ -72,7 +74,7 @@ def test_labels_by_chance_bring_nothing_out_of_fold(name: str) -> None:
     folded = Folded(by_chance, metric="ndcg@10", seed=0)
     candidate = Candidate(name, TUNERS.load(name)(), (0.5, 1.0))
     folded.run(candidate, Budget())
-    gains = ((candidate.scores - folded.base) * folded.weight).mean(axis=1)
+    gains = ((candidate.scores - folded.base) * folded.weight()).mean(axis=1)
     assert (gains < 0.04).all()
 
 
@@ -92,7 +94,7 @@ def test_a_map_that_is_there_gains_out_of_fold() -> None:
     candidate = Candidate("ridge", RidgeTuner(penalty=0.1), (0.5, 1.0))
     folded.run(candidate, Budget())
     assert candidate.scores.shape == (2, 300)
-    assert len(candidate.fitted) == len(folded.folds)
+    assert len(candidate.fitted) == len(folded.rounds)
     assert (candidate.scores[1] - folded.base).mean() > 0.2
 
 
@@ -102,12 +104,37 @@ def test_every_fold_scores_with_the_map_that_was_fitted_without_it() -> None:
     candidate = Candidate("ridge", RidgeTuner(), (0.5,))
     folded.run(candidate, Budget())
     start = 0
-    for fold in folded.folds:
-        held = np.r_[fold.by_query, fold.by_document]
+    for fold in folded.rounds:
         fitted = RidgeTuner().fit(labelled.training(fold.train)).scaled(0.5)
-        expected = labelled.take(held).evaluate(fitted, ("ndcg@10",))["ndcg@10"]
+        expected = labelled.take(held := fold.held).evaluate(fitted, ("ndcg@10",))["ndcg@10"]
         np.testing.assert_allclose(candidate.scores[0, start : start + len(held)], expected)
         start += len(held)
+
+
+def test_a_split_of_the_users_own_is_judged_once_more_by_a_map_of_all_others() -> None:
+    outside = np.zeros(150, bool)
+    outside[:30] = True
+    labelled = replace(labelled_of(REPEATED), outside=outside)
+    folded = Folded(labelled, metric="ndcg@10", seed=0)
+    np.testing.assert_array_equal(folded.row[folded.outside], np.arange(30))
+    own = folded.rounds[-1]
+    assert own.outside
+    assert own.natural.all()
+    np.testing.assert_array_equal(np.flatnonzero(np.diff(own.train.indptr)), np.arange(30, 150))
+    assert own.strata["seen"].all()  # document i of query i has the training queries 50 + i and 100 + i
+    assert labelled.shares() == {"seen": 1.0, "unseen": 0.0}
+    few = replace(labelled, outside=np.arange(150) < 10)
+    assert not any(one.outside for one in few.rounds(0))
+
+
+def test_labels_by_chance_look_far_and_right_ones_do_not() -> None:
+    labelled = labelled_of(np.arange(200), 400)
+    assert labelled.evaluate(Identity(), ("far",))["far"].mean() > 0.3  # turned away from their documents
+    turned = LinearTuner().fit(labelled.training(labelled.relevance))
+    assert labelled.evaluate(turned, ("far",))["far"].mean() < 0.01
+    order = np.random.default_rng(1).permutation(200)
+    by_chance = replace(labelled, relevance=labelled.relevance[order])
+    assert by_chance.evaluate(turned, ("far",))["far"].mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_candidate_on_top_of_another() -> None:
@@ -138,26 +165,32 @@ def test_no_time_is_told_at_the_first_fold() -> None:
 
 def test_choosing_without_time_keeps_the_base() -> None:
     found = choose(
-        labelled_of(REPEATED), method="auto", metric="ndcg@10", seed=0, budget=Budget(time.monotonic() - 1)
+        labelled_of(REPEATED),
+        ladder=ladder,
+        method="auto",
+        metric="ndcg@10",
+        seed=0,
+        budget=Budget(time.monotonic() - 1),
     )
     assert found.stopped
     assert [t.name for t in found.tried] == ["identity"]
     assert found.chosen is found.shown is found.tried[0]
     assert found.corrected(0) is None
-    assert isinstance(found.fit(found.folded.labelled, 0, Budget()), Identity)
+    assert isinstance(found.fit(0, Budget()), Identity)
 
 
 def test_choosing_finds_the_map() -> None:
     labelled = labelled_of(np.arange(200))
-    found = choose(labelled, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+    found = choose(labelled, ladder=ladder, method="auto", metric="ndcg@10", seed=0, budget=Budget())
     assert not found.stopped
     assert found.chosen.candidate is not None
     assert found.chosen.harms is None
     corrected = found.corrected(0)
     assert corrected is not None
     assert corrected.ci95[0] > 0
-    assert corrected.gain <= found.gains(found.chosen).mean() + 1e-9  # corrected downwards, never up
-    again = choose(labelled, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+    gains = (found.chosen.scores - found.folded.base) * found.folded.weight()
+    assert corrected.gain <= gains.mean() + 1e-9  # corrected downwards, never up
+    again = choose(labelled, ladder=ladder, method="auto", metric="ndcg@10", seed=0, budget=Budget())
     assert [(t.name, t.strength, t.mean) for t in again.tried] == [
         (t.name, t.strength, t.mean) for t in found.tried
     ]
@@ -168,27 +201,31 @@ def test_choosing_among_maps_of_chance_keeps_the_base_or_promises_nothing() -> N
     order = np.random.default_rng(0).permutation(150)
     by_chance = Labelled(labelled.queries, labelled.documents, labelled.relevance[order],
                          labelled.document_ids, np.arange(150))  # fmt: skip
-    found = choose(by_chance, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+    found = choose(by_chance, ladder=ladder, method="auto", metric="ndcg@10", seed=0, budget=Budget())
     corrected = found.corrected(0)
     assert found.chosen.candidate is None or (corrected is not None and corrected.ci95[0] <= 0)
 
 
 def test_one_method_alone() -> None:
-    found = choose(labelled_of(REPEATED), method="procrustes", metric="mrr@10", seed=0, budget=Budget())
+    found = choose(
+        labelled_of(REPEATED), ladder=ladder, method="procrustes", metric="mrr@10", seed=0, budget=Budget()
+    )
     assert {t.name for t in found.tried} == {"identity", "procrustes"}
     assert found.shown.name == "procrustes"
 
 
 def test_the_identity_alone_is_the_base() -> None:
-    found = choose(labelled_of(REPEATED), method="identity", metric="ndcg@10", seed=0, budget=Budget())
+    found = choose(
+        labelled_of(REPEATED), ladder=ladder, method="identity", metric="ndcg@10", seed=0, budget=Budget()
+    )
     assert found.chosen.candidate is None
-    assert isinstance(found.fit(found.folded.labelled, 0, Budget()), Identity)
+    assert isinstance(found.fit(0, Budget()), Identity)
 
 
 def test_the_map_that_was_judged_is_fitted_in_full_even_late() -> None:
     labelled = labelled_of(np.arange(150))
-    found = choose(labelled, method="linear", metric="ndcg@10", seed=0, budget=Budget())
-    in_time = found.fit(labelled, 0, Budget())
-    late = found.fit(labelled, 0, Budget(time.monotonic() - 1))
+    found = choose(labelled, ladder=ladder, method="linear", metric="ndcg@10", seed=0, budget=Budget())
+    in_time = found.fit(0, Budget())
+    late = found.fit(0, Budget(time.monotonic() - 1))
     assert late.kind == in_time.kind == "linear"
     np.testing.assert_array_equal(late.query, in_time.query)

@@ -14,6 +14,9 @@ MANY = 800
 ENOUGH = 1000
 """Queries judged out of fold, about, where there are many."""
 
+REPEATED = 0.05
+"""Share of queries on documents that others ask for too, below which seen documents play no part."""
+
 Rows = NDArray[np.int64]
 
 
@@ -34,6 +37,7 @@ def folds(
     groups: NDArray[np.int64],
     *,
     own: NDArray[np.int64] | None = None,
+    judged: int = 0,
     seed: int = 0,
 ) -> list[Fold]:
     """Split labelled queries into folds, by query and by document.
@@ -53,6 +57,8 @@ def folds(
     own : int array of shape (n,), optional
         Where a query is itself a document, the row of that document: it leaves training with the query.
         Such queries are held out by query alone.
+    judged : int
+        Queries that a split of the user's own judges already; with many queries, so many fewer are held out.
     seed : int
         Which queries go where.
 
@@ -65,7 +71,7 @@ def folds(
     nothing = np.empty(0, np.int64)
     if n >= MANY:
         part, half = _assign(groups, 10, rng), _assign(groups, 2, rng)
-        rounds = int(np.clip(-(-10 * ENOUGH // n), 2, 6))
+        rounds = int(np.clip(-(-10 * (ENOUGH - judged) // n), 1 if judged else 2, 6))
         if own is not None:  # all documents of a held-out item's label would be nearly all there are
             half[:] = 0
         halves = [[np.flatnonzero((part == i) & (half == j)) for j in (0, 1)] for i in range(rounds)]
@@ -73,8 +79,8 @@ def folds(
     part = _assign(groups, 5, rng)
     held = [rows for rows in (np.flatnonzero(part == i) for i in range(5)) if len(rows)]
     by_query = [_fold(relevance, rows, nothing, own) for rows in held]
-    if own is not None or np.bincount(relevance.indices, minlength=1).max() <= 1:
-        return by_query  # no document has two queries: all are unseen as it is
+    if own is not None or seen_share(relevance) < REPEATED:
+        return by_query  # hardly any document has two queries: they are unseen as it is
     return by_query + [_fold(relevance, nothing, rows, own) for rows in held]
 
 

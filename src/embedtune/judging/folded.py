@@ -1,20 +1,20 @@
-"""Out-of-fold scores: every candidate, at several strengths, on queries that it was not fitted to."""
+"""Out-of-fold scores: every candidate, at several strengths, on rows that it was not fitted to."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.data.splits import folds, seen, seen_share
-from embedtune.judging.labelled import Labelled
+from embedtune.judging.problem import Problem, Rows, Scores
 from embedtune.transforms import Identity, then
-from embedtune.tuners.base import Budget, Tuner, TuningData
+from embedtune.tuners.base import Budget, Tuner
 from embedtune.types import Transform
 
-Scores = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 class OutOfBudget(Exception):
@@ -38,21 +38,13 @@ class Candidate:
     fitted: list[Transform] = field(default_factory=list, repr=False)
     """One a fold, at full strength."""
 
-    def fit(self, data: TuningData, below: Transform, seed: int, budget: Budget) -> Transform:
+    def fit(self, data: Any, below: Transform, seed: int, budget: Budget) -> Transform:
         """Fit the tuner to vectors that ``below`` has mapped."""
         if not isinstance(below, Identity):
-            data = TuningData(
-                below.queries(data.queries),
-                below.documents(np.asarray(data.documents, np.float32), data.document_ids),
-                data.positives,
-                data.known,
-                data.document_ids,
-                data.similarity,
-                data.negatives,
-            )
+            data = data.mapped(below)
         return self.tuner.fit(data, seed=seed, budget=budget)
 
-    def final(self, data: TuningData, strength: float, seed: int, budget: Budget) -> Transform:
+    def final(self, data: Any, strength: float, seed: int, budget: Budget) -> Transform:
         """Fit the whole chain to all of ``data`` and scale it."""
         below: Transform = Identity()
         if self.below is not None:
@@ -61,53 +53,63 @@ class Candidate:
 
 
 class Folded:
-    """The folds of some labelled queries, and the base's scores on what they hold out.
+    """The folds of a problem, and the base's scores on what they hold out.
 
     Attributes
     ----------
-    query : int array of shape (r,)
-        The labelled query of each held-out row.
+    row : int array of shape (r,)
+        The problem's row behind each held-out row.
     natural : bool array of shape (r,)
-        Held out by query: traffic as it comes.
-    seen : bool array of shape (r,)
-        One of its documents had a training query in that fold.
+        Held out as traffic comes.
+    outside : bool array of shape (r,)
+        Held out by the user's own split.
+    strata : dict of bool arrays of shape (r,)
+        Which held-out rows belong to which stratum.
     base : float array of shape (r,)
         The base's score.
     """
 
-    def __init__(self, labelled: Labelled, *, metric: str, seed: int) -> None:
-        self.labelled, self.metric, self.seed = labelled, metric, seed
-        self.folds = folds(labelled.relevance, labelled.groups, own=labelled.own, seed=seed)
-        held = [np.r_[fold.by_query, fold.by_document] for fold in self.folds]
-        self.query = np.concatenate(held)
-        self.natural = np.concatenate(
-            [np.arange(len(rows)) < len(fold.by_query) for fold, rows in zip(self.folds, held, strict=True)]
-        )
-        self.seen = np.concatenate(
-            [
-                seen(labelled.relevance[rows], fold.train) & (labelled.own is None)
-                for fold, rows in zip(self.folds, held, strict=True)
-            ]
-        )
-        self._held = held
-        self.base = labelled.evaluate(Identity(), (metric,))[metric][self.query]
+    def __init__(self, problem: Problem, *, metric: str, seed: int) -> None:
+        self.problem, self.metric, self.seed = problem, metric, seed
+        self.rounds = problem.rounds(seed)
+        self.row: Rows = np.concatenate([one.held for one in self.rounds])
+        self.natural: Mask = np.concatenate([one.natural for one in self.rounds])
+        self.outside: Mask = np.concatenate([np.full(len(one.held), one.outside) for one in self.rounds])
+        names = list(dict.fromkeys(name for one in self.rounds for name in one.strata))
+        self.strata: dict[str, Mask] = {
+            name: np.concatenate([one.strata.get(name, np.zeros(len(one.held), bool)) for one in self.rounds])
+            for name in names
+        }
+        self.base: Scores = np.concatenate([self.score(Identity(), i) for i in range(len(self.rounds))])
 
     @property
-    def weight(self) -> Scores:
-        """Weight of each held-out row, mean 1: strata in the shares that traffic will have.
+    def groups(self) -> Rows:
+        """Near-duplicates, and rows of the same origin, share a number, (r,)."""
+        return np.asarray(self.problem.groups[self.row])
 
-        Rows on seen documents are those held out by query; rows on unseen ones are held out either way.
+    def score(self, transform: Transform, i: int) -> Scores:
+        """Score a map on what round ``i`` holds out."""
+        one = self.rounds[i]
+        return self.problem.evaluate(transform, (self.metric,), one.held, one.train)[self.metric]
+
+    def weight(self, among: Mask | None = None) -> Scores:
+        """Weight of each held-out row, (r,), mean 1: strata in the shares that traffic will have.
+
+        A stratum is represented by its natural rows where it has any, else by those held out by force.
+        Rows outside ``among``, (r,), have no weight, and the mean is over the others.
         """
-        weight = np.zeros(len(self.query))
-        share = self.labelled.seen_share
-        if share is None:
-            share = 0.0 if self.labelled.own is not None else seen_share(self.labelled.relevance)
-        seen_rows, unseen_rows = self.seen & self.natural, ~self.seen
-        if not seen_rows.any() or not unseen_rows.any():
-            share = float(seen_rows.any())
-        for rows, part in ((seen_rows, share), (unseen_rows, 1 - share)):
-            if rows.any():
-                weight[rows] = part * len(weight) / rows.sum()
+        among = np.ones(len(self.row), bool) if among is None else among
+        shares = {
+            name: share for name, share in self.problem.shares().items() if (self.strata[name] & among).any()
+        }
+        weight = np.zeros(len(self.row))
+        if not shares:
+            weight[self.natural & among] = 1.0
+            return np.asarray(weight / weight[among].mean())
+        total = sum(shares.values()) or 1.0
+        for name, share in shares.items():
+            rows = self.strata[name] & among
+            weight[rows] = share / total * among.sum() / rows.sum()
         return weight
 
     def run(self, candidate: Candidate, budget: Budget) -> None:
@@ -120,29 +122,23 @@ class Folded:
         """
         inner = Budget(budget.deadline)
         columns, started = [], time.monotonic()
-        for i, (fold, rows) in enumerate(zip(self.folds, self._held, strict=True)):
-            budget.tell(f"try {candidate.name}", i, len(self.folds))
+        for i, one in enumerate(self.rounds):
+            budget.tell(f"try {candidate.name}", i, len(self.rounds))
             below = self._below(candidate, i)
-            fitted = candidate.fit(self.labelled.training(fold.train), below, self.seed + i, inner)
+            fitted = candidate.fit(self.problem.training(one.train), below, self.seed + i, inner)
             candidate.fitted.append(fitted)
-            held = self.labelled.take(rows)
-            columns.append(
-                [
-                    held.evaluate(then(below, fitted.scaled(s)), (self.metric,))[self.metric]
-                    for s in candidate.strengths
-                ]
-            )
+            columns.append([self.score(then(below, fitted.scaled(s)), i) for s in candidate.strengths])
             spent = time.monotonic() - started
-            if spent / (i + 1) * (len(self.folds) - i - 1) > budget.left:
+            if spent / (i + 1) * (len(self.rounds) - i - 1) > budget.left:
                 raise OutOfBudget(candidate.name)
-        budget.tell(f"try {candidate.name}", len(self.folds), len(self.folds))
+        budget.tell(f"try {candidate.name}", len(self.rounds), len(self.rounds))
         candidate.scores = np.concatenate([np.array(column) for column in columns], axis=1)
 
-    def _below(self, candidate: Candidate, fold: int) -> Transform:
-        below: Transform = Identity()
-        if candidate.below is not None:
-            below = then(
-                self._below(candidate.below, fold),
-                candidate.below.fitted[fold].scaled(candidate.below_strength),
-            )
-        return below
+    def fitted(self, candidate: Candidate, strength: float, i: int) -> Transform:
+        """Give the whole chain that round ``i`` fitted, scaled."""
+        return then(self._below(candidate, i), candidate.fitted[i].scaled(strength))
+
+    def _below(self, candidate: Candidate, i: int) -> Transform:
+        if candidate.below is None:
+            return Identity()
+        return self.fitted(candidate.below, candidate.below_strength, i)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, diags
 
+from embedtune.data.splits import folds, seen, seen_share
 from embedtune.judging.metrics import evaluate_ranks
+from embedtune.judging.problem import FAR, Round
 from embedtune.mapped import gather, release
 from embedtune.search import positive_ranks, top_k
 from embedtune.tuners.base import TuningData
@@ -17,6 +19,9 @@ from embedtune.types import Similarity, Transform, Vectors
 
 MAP_AT_ONCE = 256 * 2**20
 """Bytes of documents mapped in one go; more are mapped block by block while they are searched."""
+
+FEW = 20
+"""Queries of a split of the user's own, below which it says nothing about traffic."""
 
 POOL = 50_000
 """Documents that candidates are chosen on, at most; the shipped map is judged on all."""
@@ -44,8 +49,9 @@ class Labelled:
         Pairs judged not relevant.
     own : int array of shape (n,), optional
         The row of the document that a query itself is, where queries are documents.
-    seen_share : float, optional
-        Share of traffic that asks for documents with training queries, where it is known.
+    outside : bool array of shape (n,), optional
+        Queries of a split that the user has set apart (dev): judged once more by a round of their own,
+        trained on all others.
     """
 
     queries: Vectors
@@ -56,7 +62,7 @@ class Labelled:
     similarity: Similarity = "cosine"
     negatives: csr_matrix | None = None
     own: NDArray[np.int64] | None = None
-    seen_share: float | None = None
+    outside: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -70,7 +76,13 @@ class Labelled:
             groups=self.groups[rows],
             negatives=None if self.negatives is None else self.negatives[rows],
             own=None if self.own is None else self.own[rows],
+            outside=None if self.outside is None else self.outside[rows],
         )
+
+    @property
+    def tells_far(self) -> bool:
+        """Whether labels name single documents, so that a wrong one shows in its rank."""
+        return self.own is None
 
     @property
     def exclude(self) -> csr_matrix | None:
@@ -94,23 +106,79 @@ class Labelled:
             None if self.negatives is None else self.negatives[rows],
         )
 
-    def evaluate(self, transform: Transform, metrics: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-        """Give each metric of every query (n,) under ``transform``, searching all documents."""
-        if not len(self):
+    def rounds(self, seed: int) -> list[Round]:
+        """Hold out by query and by document, and once the user's own dev split, where there is one."""
+        judged = 0 if self.outside is None else int(self.outside.sum())
+        split = FEW <= judged <= len(self) - FEW
+        found = folds(self.relevance, self.groups, own=self.own, judged=judged if split else 0, seed=seed)
+        rounds = [
+            self._round(one.train, np.r_[one.by_query, one.by_document], len(one.by_query)) for one in found
+        ]
+        if split and self.outside is not None:
+            others = csr_matrix(diags((~self.outside).astype(np.float32)) @ self.relevance)
+            others.eliminate_zeros()
+            held = np.flatnonzero(self.outside)
+            rounds.append(replace(self._round(others, held, len(held)), outside=True))
+        return rounds
+
+    def _round(self, train: csr_matrix, held: NDArray[np.int64], natural: int) -> Round:
+        """Make a round; the first ``natural`` of ``held`` are held out by query.
+
+        Rows held out by document that are seen all the same belong to no stratum.
+        """
+        by_query = np.arange(len(held)) < natural
+        known = seen(self.relevance[held], train) & (self.own is None)
+        return Round(train, held, {"seen": known & by_query, "unseen": ~known}, by_query)
+
+    def everything(self) -> csr_matrix:
+        """All positives."""
+        return self.relevance
+
+    def shares(self) -> Mapping[str, float]:
+        """Seen and unseen in the shares of the user's own split; without one, as the labels repeat."""
+        if self.own is not None:
+            return {"seen": 0.0, "unseen": 1.0}
+        share = seen_share(self.relevance)
+        if self.outside is not None and FEW <= self.outside.sum() <= len(self) - FEW:
+            rest = self.relevance[np.flatnonzero(~self.outside)]
+            share = float(seen(self.relevance[np.flatnonzero(self.outside)], rest).mean())
+        return {"seen": share, "unseen": 1 - share}
+
+    def evaluate(
+        self,
+        transform: Transform,
+        metrics: Sequence[str],
+        rows: NDArray[np.int64] | None = None,
+        train: csr_matrix | None = None,
+    ) -> dict[str, NDArray[np.float64]]:
+        """Give each metric of ``rows`` (all: (n,)) under ``transform``, searching all documents.
+
+        ``train`` plays no part. :data:`FAR` is 1 where the best positive of a query ranks where half
+        of all queries would have theirs if ranks were drawn by chance, or worse; else 0.
+        """
+        asked = self if rows is None else self.take(rows)
+        if not len(asked):
             return {name: np.empty(0) for name in metrics}
+        ranks = asked._ranks(transform)
+        found = evaluate_ranks(ranks, asked.relevance, [name for name in metrics if name != FAR])
+        if FAR in metrics:
+            positives = np.diff(asked.relevance.indptr)
+            best = np.minimum.reduceat(ranks, asked.relevance.indptr[:-1])
+            found[FAR] = (best > len(self.documents) * (1 - 0.5 ** (1 / positives))).astype(np.float64)
+        return found
+
+    def _ranks(self, transform: Transform) -> NDArray[np.int32]:
         queries = transform.queries(self.queries)
         if self.documents.nbytes <= MAP_AT_ONCE:
             documents = transform.documents(np.asarray(self.documents, np.float32), self.document_ids)
-            ranks = positive_ranks(queries, documents, self.relevance, exclude=self.exclude)
-        else:
-            ranks = positive_ranks(
-                queries,
-                self.documents,
-                self.relevance,
-                exclude=self.exclude,
-                document_map=lambda rows: self._mapped(transform, rows),
-            )
-        return evaluate_ranks(ranks, self.relevance, metrics)
+            return positive_ranks(queries, documents, self.relevance, exclude=self.exclude)
+        return positive_ranks(
+            queries,
+            self.documents,
+            self.relevance,
+            exclude=self.exclude,
+            document_map=lambda rows: self._mapped(transform, rows),
+        )
 
     def _mapped(self, transform: Transform, rows: slice) -> Vectors:
         mapped = transform.documents(np.asarray(self.documents[rows], np.float32), self.document_ids[rows])

@@ -21,6 +21,9 @@ WORTH = 0.02
 GOOD = 0.9
 """A base that is surely above this is good already."""
 
+BY_CHANCE = 0.7
+"""Share of labels that look drawn by chance from which on they do not belong to these documents."""
+
 FEWEST = 20
 """Labelled queries below which nothing is fitted: no verdict could come of it."""
 
@@ -84,6 +87,8 @@ class Verdict(Evaluation):
     """Labelled queries that would settle it, where there were too few."""
     out_of_fold: dict[str, Any] | None = None
     """Gain, interval and p-value out of fold, corrected for choosing among the candidates."""
+    wrong_labels: float | None = None
+    """Share of the labels that look drawn by chance; None where that cannot be told."""
     moved: dict[str, float] = field(default_factory=dict)
     """Share of the ten nearest documents that changed."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
@@ -123,6 +128,8 @@ class Evidence:
     labels: int
     stopped: bool = False
     """Whether the time budget ended before all candidates were tried."""
+    wrong: float = 0.0
+    """Share of the labels that look drawn by chance."""
 
 
 def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
@@ -159,6 +166,11 @@ def _why_not(evidence: Evidence, gain: Gain) -> tuple[Decision, list[str], int |
         return "do not tune: worse", ["the best map that was found is worse than the base"], None
     if evidence.base_low >= GOOD:
         return _already_good(evidence)
+    if evidence.wrong >= BY_CHANCE:
+        reason = (
+            f"{evidence.wrong:.0%} of the labels look drawn by chance: do they belong to these documents?"
+        )
+        return "do not tune: worse", [reason], None
     if evidence.stopped:
         reason = "the time budget ended before it could be told; the base is kept"
         return "do not tune: too few labels to tell", [reason], None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -58,6 +58,28 @@ class TuningData:
         total = np.asarray(self.positives.sum(axis=1)).ravel()[rows]
         weight = (self.positives.data / total).astype(np.float32)
         return rows, self.positives.indices.astype(np.int64), weight
+
+    def mapped(self, below: Transform) -> TuningData:
+        """Give the same labels with both sides' vectors mapped by ``below``."""
+        documents = below.documents(np.asarray(self.documents, np.float32), self.document_ids)
+        return replace(self, queries=below.queries(self.queries), documents=documents)
+
+    def among_labelled(self) -> TuningData:
+        """Give the same labels over the documents that have any, so that no other serves as a negative."""
+        judged = [self.positives.indices] + ([] if self.negatives is None else [self.negatives.indices])
+        columns = np.unique(np.concatenate(judged))
+
+        def part(pairs: csr_matrix) -> csr_matrix:
+            return csr_matrix(pairs.tocsc()[:, columns])
+
+        return replace(
+            self,
+            documents=np.ascontiguousarray(self.documents[columns], np.float32),
+            positives=part(self.positives),
+            known=part(self.known),
+            document_ids=[self.document_ids[column] for column in columns],
+            negatives=None if self.negatives is None else part(self.negatives),
+        )
 
     def targets(self) -> Vectors:
         """Mean of each query's positive documents, (n, d): weighted by grade, not normalised."""

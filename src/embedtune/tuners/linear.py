@@ -42,6 +42,12 @@ class LinearTuner:
 
     sides: Literal["query", "document", "both", "shared"] = "query"
     """Which side is mapped; ``both`` has a matrix each, ``shared`` one for both."""
+    against: Literal["labelled", "all"] = "labelled"
+    """Documents that serve as negatives: those that have labels themselves, or all.
+
+    A document without labels is a negative for every training query and a positive for none, so a map
+    that holds all documents away learns to hold away whatever has no labels: good for queries that ask
+    for documents with labels again, harmful for all others."""
     rank: int | None = None
     """Rank of A, from 1; None for full rank. Kept by projection after every pass."""
     passes: int = 8
@@ -54,16 +60,16 @@ class LinearTuner:
     """Hard negatives a query, found again every third pass."""
     sample: int = 1024
     """Random documents a step."""
-    scale: float = 30.0
+    scale: float = 20.0
     """Inverse temperature, for vectors of unit length."""
-    rate: float = 0.3
+    rate: float = 0.6
     """Step size at the start; falls to zero in a straight line."""
     momentum: float = 0.9
     """Share of the last step that goes into the next."""
     coupling: float = 0.6
     """For ``both``: how much of a side's step the other side takes too, from 0 (apart) to 1 (as one).
     What carries over to documents without labels is mostly common to both sides."""
-    floor: float = 0.1
+    floor: float = 0.3
     """Added to each eigenvalue of a second moment, in units of their mean."""
 
     def __post_init__(self) -> None:
@@ -71,6 +77,8 @@ class LinearTuner:
             raise UserError(
                 f"linear: sides is {self.sides!r}", fix="choose from query, document, both, shared"
             )
+        if self.against not in ("labelled", "all"):
+            raise UserError(f"linear: against is {self.against!r}", fix="choose labelled or all")
         if self.rank is not None and self.rank < 1:
             raise UserError(f"linear: rank is {self.rank}", fix="give a whole number from 1, or None")
 
@@ -78,6 +86,8 @@ class LinearTuner:
         """Train the residual matrices; stops early, and keeps what it has, when the budget ends."""
         budget = budget or Budget()
         rng = np.random.default_rng(seed)
+        if self.against == "labelled":
+            train = train.among_labelled()
         descent = _Descent(self, train, rng)
         batches = Batches(train, size=self.batch, hard=self.hard, sample=self.sample, rng=rng)
         passes = max(self.passes, -(-self.least_steps // len(batches)))

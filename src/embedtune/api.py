@@ -23,6 +23,7 @@ from embedtune.judging.labelled import Labelled
 from embedtune.judging.metrics import parse_metric
 from embedtune.judging.verdict import FEWEST, Evaluation, Evidence, Verdict, decide
 from embedtune.search import top_k
+from embedtune.settings import settings_of
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 from embedtune.tuners.auto import Choice, choose
@@ -144,6 +145,7 @@ def fine_tune(
             },
         },
         seed=seed,
+        settings=settings_of(method=method, metric=metric, test=test, force=force),
     )
 
 

@@ -59,6 +59,8 @@ class Tuned:
         ``{"fingerprint", "task", "counts": {name: number}}`` of the data it was tuned on.
     seed : int, optional
         The seed it was tuned with.
+    settings : dict
+        What else the result depends on: :func:`embedtune.settings.settings_of`.
     manifest : dict
         What was saved or loaded last; empty before.
     """
@@ -69,6 +71,7 @@ class Tuned:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
     _last: _Collection | None = field(default=None, init=False, repr=False)
     _folder: Path | None = field(default=None, init=False, repr=False)
@@ -187,6 +190,7 @@ class Tuned:
             "transforms": _save_transforms(self.transform, out),
             "data": self.data,
             "seed": self.seed,
+            "settings": self.settings,
             "metrics": self.metrics,
             "verdict": self.verdict,
             "probes": probes.save(out),
@@ -241,11 +245,8 @@ class Tuned:
                 fix=manifests.AGAIN,
             ) from None
         tuned.verdict, tuned.metrics = read.get("verdict"), read.get("metrics") or {}
-        tuned.data, tuned.seed, tuned._folder = (
-            read.get("data") or {},
-            read.get("seed"),
-            place,
-        )
+        tuned.data, tuned.settings = read.get("data") or {}, read.get("settings") or {}
+        tuned.seed, tuned._folder = read.get("seed"), place
         if verify == "full":
             tuned.verify()
         return tuned

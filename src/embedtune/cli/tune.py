@@ -71,7 +71,7 @@ def tune(
             force=force,
             progress=progress,
         )
-    show_verdict(output, tuned.verdict)
+    show_verdict(output, tuned.verdict.to_dict())
     tuned.save(out, overwrite=overwrite)
     output.say()
     output.say(saved_line(tuned.verdict.decision, str(out), force=force))

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from embedtune.cli.models import open_model
 from embedtune.cli.options import Data, Json, Metric, Model, Roles, Seed, Task, parse_roles
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
@@ -40,8 +39,8 @@ def evaluate(
     with StageProgress() as progress:
         result = judge(
             dataset,
-            model=open_model(model),
-            against=None if against is None else open_model(against),
+            model=model,
+            against=against,
             split=split,
             metric=metric,
             seed=seed,

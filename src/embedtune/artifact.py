@@ -13,7 +13,7 @@ from embedtune.card import model_card
 from embedtune.data.dataset import Dataset
 from embedtune.deferred import deferred_base, describe_base
 from embedtune.errors import ArtifactError
-from embedtune.folders import new_folder
+from embedtune.folders import new_folder, refuse_existing
 from embedtune.probes import Probes
 from embedtune.search import top_k
 from embedtune.stock import write_stock
@@ -172,7 +172,9 @@ class Tuned:
             When there is no room; nothing is left behind.
         """
         target = Path(folder).expanduser()
-        with new_folder(target, replaces=manifests.is_artifact if overwrite else None) as out:
+        replaces = manifests.is_artifact if overwrite else None
+        refuse_existing(target, replaces, fix="choose another folder, or pass overwrite=True")
+        with new_folder(target, replaces=replaces) as out:
             written = self._write(out)
         self.manifest, self._folder = written, target
         return target

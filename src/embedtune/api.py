@@ -296,12 +296,10 @@ def _judge(
         )
     )
     if choice and choice.stopped:
-        tried = (
-            "some candidates were not tried"
-            if len(choice.tried) > 1
-            else "nothing could be tried, so the base is kept"
-        )
-        reasons = [*reasons, f"the time budget ended: {tried}"]
+        if len(choice.tried) > 1:
+            reasons = [*reasons, "the time budget ended: some candidates were not tried"]
+        else:  # nothing is known of the labels
+            reasons, needed = ["the time budget ended: nothing could be tried, so the base is kept"], None
     gain = test or corrected or Gain(0.0, (0.0, 0.0), 1.0, 0)
     nobody = Side(None, None, None, 0, 0, 0)
     clock.stop("judge")

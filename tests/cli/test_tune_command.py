@@ -115,7 +115,7 @@ def test_ctrl_c_exits_with_130_keeps_the_cache_and_writes_nothing(
     try:
         started = time.monotonic()
         while not any(shards.rglob("*.safetensors")) and process.poll() is None:
-            assert time.monotonic() - started < 120
+            assert time.monotonic() - started < 300, "the machine is too slow for this test"
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)

@@ -11,8 +11,8 @@ from typing import NoReturn
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C.
 
-    A class of its own, as CPython ends the process by the signal, whatever the exit code, where a plain
-    KeyboardInterrupt has passed through code given as text, as some imports have it.
+    A class of its own: where a plain KeyboardInterrupt has passed through code given to ``exec`` as text, as
+    the import of scipy does, ``python -m`` ends by the signal, whatever the exit code that was asked for.
     """
 
 

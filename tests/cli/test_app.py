@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib.metadata
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -129,7 +130,7 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted: nothing was begun\n")
 
 
-def test_ctrl_c_in_code_given_as_text_is_130_too():
+def test_ctrl_c_in_code_given_as_text_is_130_too(tmp_path):
     code = f"""
 import embedtune.cli.doctor, sys
 from embedtune.__main__ import main
@@ -137,6 +138,14 @@ embedtune.cli.doctor.Output = lambda *_: exec({STOP!r})
 sys.argv = ["embedtune", "doctor"]
 main()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    (tmp_path / "stopped.py").write_text(code, "utf-8")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped"],  # what python -m makes of it is what goes wrong otherwise
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     assert done.returncode == 130
     assert done.stderr == "interrupted: doctor was stopped; vectors encoded so far are kept\n"

@@ -6,7 +6,7 @@ After a change of the registries, the options or the thresholds::
 
 After a change of the demo's figures (its run takes minutes)::
 
-    COLUMNS=100 embedtune demo --out /tmp/embedtune-demo --json docs/demo/run.json > docs/demo/run.txt
+    COLUMNS=100 embedtune demo --fresh --out /tmp/embedtune-demo --json docs/demo/run.json > docs/demo/run.txt
     python docs/refresh.py
 
 tests/docs fails where this has been forgotten.

@@ -14,7 +14,7 @@ import embedtune
 from embedtune import Tuned, evaluate, fine_tune
 from embedtune.api import seconds
 from embedtune.encoders.vectors import VectorsEncoder
-from embedtune.errors import DataError, UserError
+from embedtune.errors import ArtifactError, DataError, ModelNotFound, UserError
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 
@@ -412,6 +412,20 @@ def test_evaluate_a_saved_artifact(turned: World, tmp_path: Path, monkeypatch: p
     found.save(tmp_path / "out")
     again = evaluate(turned.rows(HALF), model=str(tmp_path / "out"), against=base)
     assert again.gain == pytest.approx(found.verdict.gain)
+
+
+def test_evaluate_says_that_a_manifest_is_damaged(tuned: Tuned, turned: World, tmp_path: Path) -> None:
+    (tuned.save(tmp_path / "out") / "manifest.json").write_text("{")
+    for model in (tmp_path / "out", str(tmp_path / "out")):
+        with pytest.raises(ArtifactError, match="the manifest is not JSON"):
+            evaluate(turned.rows(HALF), model=model)
+
+
+def test_a_manifest_of_something_else_is_no_artifact(turned: World, tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "manifest.json").write_text('{"name": "an app"}')
+    with pytest.raises(ModelNotFound, match="web"):
+        evaluate(turned.rows(HALF), model=str(tmp_path / "web"))
 
 
 def test_evaluate_an_unknown_split(turned: World, tuned: Tuned) -> None:

@@ -23,13 +23,15 @@ from embedtune.judging.estimate import TOLERATED, wrong_share
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.metrics import parse_metric
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, Evaluation, Evidence, Verdict, decide
+from embedtune.models import open_model
 from embedtune.search import top_k
+from embedtune.settings import settings_of
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 from embedtune.tuners.auto import Choice, choose
 from embedtune.tuners.base import Budget
 from embedtune.tuners.ladder_retrieval import ladder
-from embedtune.types import Encoder, Transform
+from embedtune.types import Encoder, Transform, Vectors
 
 FURTHER = ("ndcg@10", "mrr@10", "recall@10", "recall@100", "map")
 """Metrics that are reported beside the one that decides."""
@@ -123,13 +125,14 @@ def fine_tune(
 
     choice: Choice | None = None
     transform: Transform = Identity()
+    pool = found.train
     if len(found.train) >= FEWEST:
         pool = found.train.pooled(seed)
         choice = choose(pool, ladder=ladder, method=method, metric=metric, seed=seed, budget=limit)
         transform = choice.fit(seed, limit)
     clock.stop("tune")
 
-    verdict = _judge(dataset, found, choice, transform, metric, seed, clock)
+    verdict = _judge(dataset, found, pool, choice, transform, metric, seed, clock)
     shipped = transform if verdict.decision == "tune" or force else Identity()
     return Tuned(
         encoder,
@@ -146,14 +149,15 @@ def fine_tune(
             },
         },
         seed=seed,
+        settings=settings_of(method=method, metric=metric, test=test, force=force),
     )
 
 
 def evaluate(
     data: Any,
     *,
-    model: Tuned | str | Encoder,
-    against: Tuned | str | Encoder | None = None,
+    model: Tuned | str | Path | Encoder,
+    against: Tuned | str | Path | Encoder | None = None,
     split: str = HELD_OUT,
     metric: str = "ndcg@10",
     seed: int = 0,
@@ -165,9 +169,9 @@ def evaluate(
     ----------
     data : path, list of dicts, DataFrame, Arrow table or Dataset
         Whatever :func:`embedtune.data.read` reads.
-    model : Tuned, Encoder or str
+    model : Tuned, Encoder, str or pathlib.Path
         What is judged; a name or path is loaded, an artifact's folder as an artifact.
-    against : Tuned, Encoder or str, optional
+    against : Tuned, Encoder, str or pathlib.Path, optional
         What it is compared with; the model's own base unless given.
     split : str
         The judgements that count. Where the data has but one split, that one is taken.
@@ -184,7 +188,7 @@ def evaluate(
         When there is no such split.
     """
     dataset = read(data)
-    judged, other = _opened(model), None if against is None else _opened(against)
+    judged, other = open_model(model), None if against is None else open_model(against)
     if split not in dataset.splits:
         if len(dataset.splits) != 1:
             raise DataError(
@@ -254,6 +258,7 @@ class _Clock:
 def _judge(
     dataset: Dataset,
     found: Collected,
+    pool: Labelled,
     choice: Choice | None,
     transform: Transform,
     metric: str,
@@ -298,12 +303,10 @@ def _judge(
         share = f"about {wrong:.0%} of the labels look drawn by chance; the gain is that of the others"
         reasons = [*reasons, share]
     if choice and choice.stopped:
-        tried = (
-            "some candidates were not tried"
-            if len(choice.tried) > 1
-            else "nothing could be tried, so the base is kept"
-        )
-        reasons = [*reasons, f"the time budget ended: {tried}"]
+        if len(choice.tried) > 1:
+            reasons = [*reasons, "the time budget ended: some candidates were not tried"]
+        else:  # nothing is known of the labels
+            reasons, needed = ["the time budget ended: nothing could be tried, so the base is kept"], None
     gain = test or corrected or Gain(0.0, (0.0, 0.0), 1.0, 0)
     nobody = Side(None, None, None, 0, 0, 0)
     clock.stop("judge")
@@ -327,7 +330,7 @@ def _judge(
         labels_needed=needed,
         out_of_fold=None if corrected is None else _plain(corrected),
         wrong_labels=None if wrong is None else round(wrong, 4),
-        moved=_moved(found.test or found.train, transform, seed),
+        moved=_moved((found.test or found.train).queries, pool, transform, seed),
         candidates=_candidates(choice),
         seconds=clock.seconds,
         stopped=bool(choice and choice.stopped),
@@ -365,19 +368,15 @@ def _candidates(choice: Choice | None) -> list[dict[str, Any]]:
     ]
 
 
-def _moved(labelled: Labelled, transform: Transform, seed: int) -> dict[str, float]:
-    """Share of the nearest documents of up to 300 queries that another took the place of."""
-    if isinstance(transform, Identity) or not len(labelled):
+def _moved(queries: Vectors, pool: Labelled, transform: Transform, seed: int) -> dict[str, float]:
+    """Share of the nearest documents of up to 300 queries, in the pool, that another took the place of."""
+    if isinstance(transform, Identity) or not len(queries):
         return {"neighbours_changed": 0.0}
     rng = np.random.default_rng(seed)
-    some = labelled.take(np.sort(rng.choice(len(labelled), min(len(labelled), 300), replace=False))).pooled(
-        seed
-    )
-    documents = np.asarray(some.documents, np.float32)
-    before = top_k(some.queries, documents, NEIGHBOURS)[0]
-    after = top_k(
-        transform.queries(some.queries), transform.documents(documents, some.document_ids), NEIGHBOURS
-    )[0]
+    some = queries[np.sort(rng.choice(len(queries), min(len(queries), 300), replace=False))]
+    documents = np.asarray(pool.documents, np.float32)
+    before = top_k(some, documents, NEIGHBOURS)[0]
+    after = top_k(transform.queries(some), transform.documents(documents, pool.document_ids), NEIGHBOURS)[0]
     kept = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(before, after, strict=True)]
     return {"neighbours_changed": round(1 - float(np.mean(kept)), 4)}
 
@@ -392,14 +391,6 @@ def _test_only(
             return found.test, found.test_texts, found.test_seen
     found = collect(dataset, encoder, test="none", seed=seed, progress=progress)
     return found.train, found.train_texts, None  # what the model was trained on is not known
-
-
-def _opened(model: Tuned | str | Encoder) -> Tuned:
-    if isinstance(model, Tuned):
-        return model
-    if isinstance(model, str) and (Path(model).expanduser() / "manifest.json").is_file():
-        return Tuned.load(model)
-    return Tuned(load_encoder(model))
 
 
 def _metrics(metric: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from embedtune.card import model_card
 from embedtune.data.dataset import Dataset
 from embedtune.deferred import deferred_base, describe_base
 from embedtune.errors import ArtifactError
-from embedtune.folders import new_folder
+from embedtune.folders import new_folder, refuse_existing
 from embedtune.probes import Probes
 from embedtune.search import top_k
 from embedtune.stock import write_stock
@@ -59,6 +59,8 @@ class Tuned:
         ``{"fingerprint", "task", "counts": {name: number}}`` of the data it was tuned on.
     seed : int, optional
         The seed it was tuned with.
+    settings : dict
+        What else the result depends on: :func:`embedtune.settings.settings_of`.
     manifest : dict
         What was saved or loaded last; empty before.
     """
@@ -69,6 +71,7 @@ class Tuned:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
     _last: _Collection | None = field(default=None, init=False, repr=False)
     _folder: Path | None = field(default=None, init=False, repr=False)
@@ -169,7 +172,9 @@ class Tuned:
             When there is no room; nothing is left behind.
         """
         target = Path(folder).expanduser()
-        with new_folder(target, replaces=manifests.is_artifact if overwrite else None) as out:
+        replaces = manifests.is_artifact if overwrite else None
+        refuse_existing(target, replaces, fix="choose another folder, or pass overwrite=True")
+        with new_folder(target, replaces=replaces) as out:
             written = self._write(out)
         self.manifest, self._folder = written, target
         return target
@@ -187,6 +192,7 @@ class Tuned:
             "transforms": _save_transforms(self.transform, out),
             "data": self.data,
             "seed": self.seed,
+            "settings": self.settings,
             "metrics": self.metrics,
             "verdict": self.verdict,
             "probes": probes.save(out),
@@ -241,11 +247,8 @@ class Tuned:
                 fix=manifests.AGAIN,
             ) from None
         tuned.verdict, tuned.metrics = read.get("verdict"), read.get("metrics") or {}
-        tuned.data, tuned.seed, tuned._folder = (
-            read.get("data") or {},
-            read.get("seed"),
-            place,
-        )
+        tuned.data, tuned.settings = read.get("data") or {}, read.get("settings") or {}
+        tuned.seed, tuned._folder = read.get("seed"), place
         if verify == "full":
             tuned.verify()
         return tuned

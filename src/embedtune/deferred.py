@@ -112,7 +112,7 @@ def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
     raise ArtifactError(
         f"the base {name!r} is not part of the artifact, and was not found{why}",
         where=str(folder),
-        fix="pass it: load(folder, base=…)",
+        fix="run where it is found by that name, or pass it: load(folder, base=…)",
     )
 
 

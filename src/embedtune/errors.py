@@ -10,7 +10,7 @@
     │   ├── ArtifactError           a folder that is not a whole embedtune artifact
     │   └── OutputExists            an output that would be overwritten
     ├── MissingExtra (ImportError)  an optional dependency is not installed; exit code 2
-    └── DiskFull (OSError)          a write failed for lack of room; exit code 1, nothing half-written
+    └── DiskFull (OSError)          a write failed for lack of room; exit code 2, nothing half-written
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from embedtune.errors import DiskFull
 TEMPORARY = ".tmp-"
 """How the names of unfinished files begin."""
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""Codes of the operating system for a disk, or a user's share of it, with no room left."""
 
 
 @contextlib.contextmanager
@@ -45,7 +46,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except OSError as error:
         _discard(temporary)
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise DiskFull(
                 f"no room left on the disk for {path}: free some, or choose another folder"
             ) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -11,9 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from embedtune.errors import DiskFull, OutputExists, UserError
-from embedtune.files import TEMPORARY
-
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+from embedtune.files import FULL, TEMPORARY
 
 
 @contextlib.contextmanager
@@ -47,7 +44,9 @@ def new_folder(target: Path, *, replaces: Callable[[Path], bool] | None = None) 
         _put_in_place(temporary, target)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in _FULL:
+        if error.errno in FULL or isinstance(
+            error, DiskFull
+        ):  # which may name a file in the temporary folder
             raise DiskFull(
                 f"no room left on the disk for {target}: free some, or choose another folder"
             ) from None
@@ -63,7 +62,12 @@ def new_folder(target: Path, *, replaces: Callable[[Path], bool] | None = None) 
         raise
 
 
-def refuse_existing(target: Path, replaces: Callable[[Path], bool] | None = None) -> None:
+def refuse_existing(
+    target: Path,
+    replaces: Callable[[Path], bool] | None = None,
+    *,
+    fix: str = "choose another folder",
+) -> None:
     """Raise OutputExists where ``target`` exists and may not be replaced; call it before long work."""
     if not os.path.lexists(target):
         return
@@ -71,7 +75,7 @@ def refuse_existing(target: Path, replaces: Callable[[Path], bool] | None = None
         raise OutputExists(
             "the output exists already",
             where=str(target),
-            fix="choose another folder, or ask to overwrite it",
+            fix=fix,
         )
     if not replaces(target):
         raise OutputExists(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from embedtune.errors import ArtifactError, DataError
+from embedtune.errors import ArtifactError, DataError, VectorError
 from embedtune.manifest import AGAIN, write_json
 from embedtune.transforms import Chain, ItemDeltas
 from embedtune.transforms.files import load_tensors, save_tensors
@@ -95,9 +95,16 @@ class Probes:
         Raises
         ------
         ArtifactError
-            When a coordinate differs by more than :data:`TOLERANCE`.
+            When a coordinate differs by more than :data:`TOLERANCE`, or the vectors do not fit the map.
         """
-        found = _encode(encoder, transform, self.query_items, self.document_items, self.document_ids)
+        try:
+            found = _encode(encoder, transform, self.query_items, self.document_items, self.document_ids)
+        except VectorError as error:
+            raise ArtifactError(
+                f"base model {encoder.name!r} is not the one that this was saved with ({error.what})",
+                where=where,
+                fix="use the base model that it was tuned with",
+            ) from None
         for side, now, then in zip(("query", "document"), found, (self.queries, self.documents), strict=True):
             off = np.inf if now.shape != then.shape else np.abs(now - then).max(initial=0)
             if not off <= TOLERANCE:

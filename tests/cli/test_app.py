@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -69,10 +72,12 @@ def raising(error: BaseException):
         (UserError("no", where="a.csv:3", fix="mend it"), 2, "error: a.csv:3: no; mend it\n"),
         (UserError("two\nlines"), 2, "error: two lines\n"),
         (MissingExtra("x", "torch", "local"), 2, "error: x needs torch: pip install 'embedtune[local]'\n"),
-        (DiskFull("no room"), 1, "error: no room\n"),
+        (DiskFull("no room"), 2, "error: no room\n"),
+        (OSError(errno.ENOSPC, "x"), 2, "error: no room left on the disk: free some\n"),
+        (OSError(errno.EDQUOT, "x", "a.csv"), 2, "error: no room left on the disk for a.csv: free some\n"),
         (KeyboardInterrupt(), 130, "interrupted: boom was stopped; vectors encoded so far are kept\n"),
     ],
-    ids=["user", "one line", "missing extra", "disk full", "interrupted"],
+    ids=["user", "one line", "missing extra", "disk full", "full", "quota", "interrupted"],
 )
 def test_exceptions_become_one_line_and_an_exit_code(error, code, line):
     result = raising(error)
@@ -87,7 +92,60 @@ def test_debug_shows_the_traceback_too(monkeypatch):
     assert result.stderr.endswith("error: no\n")
 
 
-def test_a_defect_is_passed_on():
-    result = raising(ZeroDivisionError("ours"))
+@pytest.mark.parametrize("error", [ZeroDivisionError("ours"), OSError(errno.EIO, "broken")])
+def test_a_defect_is_passed_on(error):
+    result = raising(error)
     assert result.exit_code == 1
-    assert isinstance(result.exception, ZeroDivisionError)
+    assert result.exception is error
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("flags", [[], ["--json", "-"]], ids=["text", "JSON"])
+def test_a_full_standard_output_is_one_line_and_2(pairs, flags):
+    command = [sys.executable, "-m", "embedtune", "check", str(pairs), *flags]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == "error: no room left on the disk: free some"
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+STOP = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+
+
+def test_ctrl_c_while_it_starts_is_130():
+    code = f"""
+import builtins
+from embedtune.__main__ import main
+load = builtins.__import__
+def stopped(name, *rest):
+    if name == "typer":
+        {STOP}
+    return load(name, *rest)
+builtins.__import__ = stopped
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted: nothing was begun\n")
+
+
+def test_ctrl_c_in_code_given_as_text_is_130_too(tmp_path):
+    code = f"""
+import embedtune.cli.doctor, sys
+from embedtune.__main__ import main
+embedtune.cli.doctor.Output = lambda *_: exec({STOP!r})
+sys.argv = ["embedtune", "doctor"]
+main()
+"""
+    (tmp_path / "stopped.py").write_text(code, "utf-8")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-m", "stopped"],  # what python -m makes of it is what goes wrong otherwise
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 130
+    assert done.stderr == "interrupted: doctor was stopped; vectors encoded so far are kept\n"

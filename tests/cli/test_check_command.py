@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+
+import pytest
 
 
 def test_a_dataset_without_errors_exits_with_0(run, pairs):
@@ -51,3 +55,63 @@ def test_broken_json_names_the_line(run, pairs):
     assert result.exit_code == 2
     assert f"{pairs}:23" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+FOUND = {
+    # code: (how many, where the first example stands)
+    "empty-texts": (1, "queries.jsonl:34"),
+    "empty-documents": (1, "corpus.jsonl:31"),
+    "duplicate-documents": (1, "corpus.jsonl:32"),
+    "duplicate-queries": (1, "queries.jsonl:35"),
+    "same-text-in-splits": (2, "queries.jsonl:2"),
+    "near-duplicates-in-splits": (2, "queries.jsonl:3"),
+    "missing-ids": (1, "qrels/train.tsv:34"),
+    "contradicting-judgements": (1, "qrels/train.tsv:32"),
+    "long-documents": (1, "corpus.jsonl:33"),
+    "few-labels": (32, "queries.jsonl:1"),
+    "few-test-labels": (2, "queries.jsonl:31"),
+    "concentrated-labels": (30, "corpus.jsonl:2"),
+    "query-equals-document": (1, "queries.jsonl:33"),
+}
+
+
+@pytest.fixture
+def everything_wrong(tmp_path: Path) -> Path:
+    """Give a BEIR folder with something of all that is looked for."""
+    folder = tmp_path / "set"
+    (folder / "qrels").mkdir(parents=True)
+    documents = {f"d{n}": f"heart pain document number {n}" for n in range(30)}
+    documents |= {"empty": "", "twice": "heart pain document number 3", "long": "heart " * 30}
+    queries = {f"q{n}": f"what is item {n} good for in the night" for n in range(30)}
+    queries |= {
+        "same": "What is item 1 good for in the night",
+        "near": "what is item 2 good for in the night then",
+        "equal": "Heart pain, document number 7",
+        "blank": " ",
+        "twice": "what is item 5 good for in the night",
+    }
+    train = [f"q{n}\t{'d1' if n < 25 else f'd{n}'}\t1" for n in range(30)]
+    train += ["q3\td1\t0", "equal\td7\t1", "q4\tmissing\t1", "twice\td2\t1"]
+    lines = {
+        "corpus.jsonl": [json.dumps({"_id": id, "text": text}) for id, text in documents.items()],
+        "queries.jsonl": [json.dumps({"_id": id, "text": text}) for id, text in queries.items()],
+        "qrels/train.tsv": ["query-id\tcorpus-id\tscore", *train],
+        "qrels/test.tsv": ["query-id\tcorpus-id\tscore", "same\td2\t1", "near\td4\t1"],
+    }
+    for name, content in lines.items():
+        (folder / name).write_text("".join(f"{line}\n" for line in content), "utf-8")
+    return folder
+
+
+def test_everything_is_found_with_how_many_where_and_how_to_mend(run, everything_wrong, tiny_model):
+    result = run("check", everything_wrong, "--base", tiny_model, "--json", everything_wrong / "r.json")
+    assert result.exit_code == 3, result.stderr
+    findings = json.loads((everything_wrong / "r.json").read_text("utf-8"))["findings"]
+    places = {
+        one["code"]: (one["count"], f"{one['examples'][0]['file']}:{one['examples'][0]['line']}")
+        for one in findings
+    }
+    assert places == {code: (n, f"{everything_wrong}/{place}") for code, (n, place) in FOUND.items()}
+    assert all(one["remedy"] in result.stdout for one in findings)
+    lost = next(one["message"] for one in findings if one["code"] == "long-documents")
+    assert re.search(r"longer than the 24 tokens that tiny reads: 8 of .* tokens .* are lost", lost)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import embedtune
 from embedtune.encoders import load_encoder
-from embedtune.encoders.vectors import write_vectors
 
 KEYS = {
     *("task", "metric", "base", "tuned", "gain", "ci95", "p_value", "verdict", "method", "seconds"),
@@ -22,34 +20,6 @@ KEYS = {
 
 SIDE = {"overall", "seen", "unseen", "n", "n_seen", "n_unseen", "metrics"}
 """What ``base`` and ``tuned`` have in them."""
-
-
-@pytest.fixture
-def shifted(tmp_path: Path) -> tuple[Path, Path]:
-    """Give pairs and vectors that a linear map mends: each query is its document, rotated.
-
-    400 queries for 200 documents in 16 dimensions; a quarter of the queries is the test split.
-    """
-    rng = np.random.default_rng(7)
-    documents = rng.standard_normal((200, 16))
-    turn = np.linalg.qr(rng.standard_normal((16, 16)))[0]
-    queries = np.repeat(documents, 2, axis=0) @ turn + 0.1 * rng.standard_normal((400, 16))
-    rows = [
-        {
-            "query_id": f"q{number}",
-            "query": f"question {number}",
-            "document_id": f"d{number // 2}",
-            "positive": f"answer {number // 2}",
-            "split": "test" if number // 2 % 4 == 0 else "train",
-        }
-        for number in range(400)
-    ]
-    data = tmp_path / "shifted.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    folder = tmp_path / "vectors"
-    write_vectors(folder, "document", [f"d{number}" for number in range(200)], documents)
-    write_vectors(folder, "query", [f"q{number}" for number in range(400)], queries)
-    return data, folder
 
 
 def test_a_map_that_helps_is_saved_and_said_to_help(run, shifted, tmp_path):
@@ -145,7 +115,7 @@ def test_ctrl_c_exits_with_130_keeps_the_cache_and_writes_nothing(
     try:
         started = time.monotonic()
         while not any(shards.rglob("*.safetensors")) and process.poll() is None:
-            assert time.monotonic() - started < 120
+            assert time.monotonic() - started < 300, "the machine is too slow for this test"
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)

@@ -186,14 +186,16 @@ def test_documents_longer_than_the_model_reads() -> None:
 def test_too_few_labels(count: int, severity: str) -> None:
     finding = find(clean(count), "few-labels")
     assert (finding.severity, finding.count) == (severity, count)
+    assert places(finding) == [("data", 1), ("data", 2), ("data", 3)]
 
 
 def test_labels_of_the_test_split_are_not_for_learning() -> None:
     rows = clean(60)
     for n, row in enumerate(rows):
         row["split"] = "test" if n < 20 else "train"
-    assert find(rows, "few-labels").count == 40
-    assert find(rows, "few-test-labels").count == 20
+    learn, test = find(rows, "few-labels"), find(rows, "few-test-labels")
+    assert (learn.count, places(learn)[0]) == (40, ("data", 21))
+    assert (test.count, places(test)[0]) == (20, ("data", 1))
 
 
 def test_rare_and_single_labels() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import shutil
@@ -19,7 +20,7 @@ from embedtune.encoders.hub import hub_folder
 from embedtune.encoders.load import Packaged
 from embedtune.encoders.transformer import TransformerEncoder
 from embedtune.encoders.vectors import VectorsEncoder, write_vectors
-from embedtune.errors import MissingExtra, ModelNotFound, UserError
+from embedtune.errors import DiskFull, MissingExtra, ModelNotFound, UserError
 
 
 def one_line(caught: pytest.ExceptionInfo[Exception]) -> str:
@@ -198,6 +199,14 @@ def test_a_downloaded_model_is_used_without_asking(online: pytest.MonkeyPatch, t
     online.setenv("HF_HUB_OFFLINE", "1")
     assert load_encoder("someone/some-model").dimension == 32
     assert hub.asked == []
+
+
+def test_a_disk_that_fills_up_is_not_taken_for_a_hub_out_of_reach(
+    online: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    online.setitem(sys.modules, "huggingface_hub", Hub(tmp_path, error=OSError(errno.ENOSPC, "full")))
+    with pytest.raises(DiskFull, match="no room left on the disk for model 'someone/some-model'"):
+        hub_folder("someone/some-model", hint="check the name")
 
 
 def test_a_hub_that_cannot_be_reached_is_said(online: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -13,7 +12,7 @@ from embedtune.cli.check import check
 from embedtune.cli.demo import demo
 from embedtune.cli.doctor import doctor
 from embedtune.cli.encode import encode
-from embedtune.cli.errors import INTERRUPTED, guarded
+from embedtune.cli.errors import guarded
 from embedtune.cli.evaluate import evaluate
 from embedtune.cli.search import search
 from embedtune.cli.tune import tune
@@ -57,7 +56,8 @@ def _embedtune(
 ) -> None:
     """Tune pre-trained embeddings to your task, and be told honestly whether it helped.
 
-    Exit codes: 0 done, 1 failed, 2 a mistake in what was given, 3 a check failed, 130 interrupted.
+    Exit codes: 0 done, 1 failed, 2 a mistake in what was given or a full disk, 3 a check failed,
+    130 interrupted.
     """
 
 
@@ -66,10 +66,7 @@ for _command, _example in COMMANDS:
 
 
 def main() -> None:
-    """Run the command line; the console script ``embedtune``."""
+    """Run the command line."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else a warning when a process forks
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # else it reports on the weights it loads
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    app()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsons
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,15 +16,18 @@ from embedtune.cli.output import Output, shorten
 from embedtune.cli.progress import StageProgress
 from embedtune.cli.tune import saved_line
 from embedtune.cli.verdict import show_verdict
-from embedtune.errors import OutputExists
+from embedtune.errors import ArtifactError, OutputExists
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from embedtune.artifact import Tuned
     from embedtune.cli.showcase import Showcase, Side
     from embedtune.data import Dataset
+    from embedtune.types import Encoder
 
 BASE = "all-MiniLM-L6-v2"
+METHOD, METRIC = "auto", "ndcg@10"
 FOLDER = Path("embedtune-demo")
 WIDTH = 60
 """Characters of a document that are shown."""
@@ -41,33 +45,86 @@ def demo(
     ] = FOLDER,
     budget: Budget = None,
     seed: Seed = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Tune anew, also where an earlier run's result is as good.")
+    ] = False,
     json: Json = None,
 ) -> None:
     """See a medical search improve on real data.
 
     Clinical terms of the Human Phenotype Ontology are searched in patients' own words.
+    A second run shows the result of the first, if data, base, seed and version are the same.
     """
     output = Output(json)
-    from embedtune.api import fine_tune
     from embedtune.cli.showcase import showcase
     from embedtune.data import demo as ontology
     from embedtune.data.describe import describe
+    from embedtune.encoders import load_encoder
 
+    started = time.monotonic()
     dataset = ontology.load()
     _refuse_foreign(out, dataset)
     output.say(ontology.attribution())
     output.say()
     output.say(str(describe(dataset)))
-    with StageProgress() as progress:
-        tuned = fine_tune(base_model=BASE, data=dataset, budget=budget, seed=seed, progress=progress)
-    show_verdict(output, tuned.verdict)
+    encoder = load_encoder(BASE)
+    saved = None if fresh else _saved(output, out, dataset, encoder, seed)
+    if saved is None:
+        tuned = _tune(dataset, encoder, budget, seed)
+        verdict = tuned.verdict.to_dict()
+    else:
+        tuned = saved
+        spent = round(time.monotonic() - started, 3)
+        verdict = {**tuned.verdict, "seconds": {"read": spent, "encode": 0.0, "tune": 0.0, "judge": 0.0}}
+    show_verdict(output, verdict)
     searches = showcase(tuned, dataset)
     _show_searches(output, searches)
-    tuned.save(out, overwrite=True)
+    if saved is None:
+        tuned.save(out, overwrite=True)
     output.say()
-    output.say(saved_line(tuned.verdict.decision, str(out)))
+    output.say(saved_line(verdict["decision"], str(out)))
     output.say(NEXT)
-    output.write({**tuned.verdict.to_dict(), "out": out, "searches": asdict(searches)})
+    output.write({**verdict, "out": out, "searches": asdict(searches)})
+
+
+def _tune(dataset: Dataset, encoder: Encoder, budget: str | None, seed: int) -> Tuned:
+    from embedtune.api import fine_tune
+
+    with StageProgress() as progress:
+        return fine_tune(
+            base_model=encoder,
+            data=dataset,
+            method=METHOD,
+            budget=budget,
+            seed=seed,
+            metric=METRIC,
+            progress=progress,
+        )
+
+
+def _saved(output: Output, folder: Path, dataset: Dataset, encoder: Encoder, seed: int) -> Tuned | None:
+    """Give what an earlier run saved in ``folder``, if tuning would give the same; say so in a line."""
+    from embedtune.artifact import Tuned, load
+    from embedtune.collect import HELD_OUT
+    from embedtune.manifest import read_manifest
+    from embedtune.settings import same_inputs, settings_of
+
+    settings = settings_of(method=METHOD, metric=METRIC, test=HELD_OUT, force=False)
+    try:
+        if not folder.is_dir():
+            return None
+        if not same_inputs(read_manifest(folder), dataset, encoder, seed=seed, settings=settings):
+            return None
+        saved = load(folder)
+    except ArtifactError as error:
+        output.say()
+        output.say(
+            f"the result of an earlier run is damaged, so it is made anew: {error.where}: {error.what}"
+        )
+        return None
+    output.say()
+    output.say(f"shown from {folder}, made by an earlier run of the same inputs; --fresh tunes anew")
+    return Tuned(encoder, saved.transform, verdict=saved.verdict)
 
 
 def _refuse_foreign(folder: Path, dataset: Dataset) -> None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedtune.cli.models import open_model, watch
 from embedtune.cli.options import Data, Json, Out, Roles, Task, parse_roles
 from embedtune.cli.output import Output
-from embedtune.cli.progress import StageProgress, seconds
+from embedtune.cli.progress import StageProgress, seconds, watch
 
 if TYPE_CHECKING:
     from embedtune.artifact import Tuned
@@ -38,6 +37,7 @@ def encode(
     from embedtune.data import read
     from embedtune.encoders.vectors import write_vectors
     from embedtune.folders import new_folder, refuse_existing
+    from embedtune.models import open_model
 
     refuse_existing(out)
     started = time.perf_counter()

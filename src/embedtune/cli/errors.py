@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -11,10 +12,11 @@ from typing import ParamSpec
 
 import typer
 
-from embedtune.errors import EmbedtuneError, MissingExtra, UserError
+from embedtune.errors import EmbedtuneError
+from embedtune.files import FULL
 
-FAILED, MISTAKE, CHECK_FAILED, INTERRUPTED = 1, 2, 3, 130
-"""Exit codes besides 0."""
+MISTAKE, CHECK_FAILED, INTERRUPTED = 2, 3, 130
+"""Exit codes besides 0, and 1 for defects."""
 
 P = ParamSpec("P")
 
@@ -23,7 +25,7 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     """Give ``command`` with every exception of embedtune's turned into a line and an exit code.
 
     With ``EMBEDTUNE_DEBUG=1`` in the environment the traceback is printed too. Other exceptions are
-    defects, and are passed on with theirs.
+    defects, and are passed on with theirs; but for a full disk, which may be met anywhere.
     """
 
     @functools.wraps(command)
@@ -31,8 +33,13 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except EmbedtuneError as error:
-            mistake = isinstance(error, UserError | MissingExtra)
-            raise typer.Exit(_report(str(error), MISTAKE if mistake else FAILED)) from None
+            raise typer.Exit(_report(str(error), MISTAKE)) from None
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            _drop_stdout()
+            where = f" for {error.filename}" if error.filename else ""
+            raise typer.Exit(_report(f"no room left on the disk{where}: free some", MISTAKE)) from None
         except KeyboardInterrupt:
             line = f"interrupted: {command.__name__} was stopped; vectors encoded so far are kept"
             raise typer.Exit(_report(line, INTERRUPTED)) from None
@@ -47,3 +54,9 @@ def _report(message: str, code: int) -> int:
     prefix = "" if code == INTERRUPTED else "error: "
     typer.echo(prefix + " ".join(message.split()), err=True)
     return code
+
+
+def _drop_stdout() -> None:
+    """Keep Python from writing to a full standard output once more as it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

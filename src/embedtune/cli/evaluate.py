@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedtune.cli.models import open_model
 from embedtune.cli.options import Data, Json, Metric, Model, Roles, Seed, Task, parse_roles
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
+
+if TYPE_CHECKING:
+    from embedtune.artifact import Tuned
+    from embedtune.judging.verdict import Decision, Evaluation
 
 
 def evaluate(
@@ -35,17 +40,76 @@ def evaluate(
     output = Output(json)
     from embedtune.api import evaluate as judge
     from embedtune.data import read
+    from embedtune.models import open_model
 
+    started = time.monotonic()
     dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
+    judged = open_model(model)
+    was_read = time.monotonic()
     with StageProgress() as progress:
+        encoding = _Encoding(progress)
         result = judge(
             dataset,
-            model=open_model(model),
-            against=None if against is None else open_model(against),
+            model=judged,
+            against=against,
             split=split,
             metric=metric,
             seed=seed,
-            progress=progress,
+            progress=encoding,
         )
+    seconds = {
+        "read": was_read - started,
+        "encode": encoding.seconds,
+        "tune": 0.0,
+        "judge": time.monotonic() - was_read - encoding.seconds,
+    }
     output.say(result.text())
-    output.write(result.to_dict())
+    output.write(
+        {
+            **result.to_dict(),
+            "verdict": _verdict(result),
+            "method": _method(judged),
+            "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
+            "candidates": [],
+        }
+    )
+
+
+class _Encoding:
+    """Passes progress on, and adds up the seconds that texts were encoded."""
+
+    def __init__(self, progress: Callable[[str, int, int], None]) -> None:
+        self.seconds, self._progress = 0.0, progress
+        self._since: dict[str, float] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        since = self._since.setdefault(stage, now)
+        if done >= total:
+            self.seconds += now - since
+            del self._since[stage]
+        self._progress(stage, done, total)
+
+
+def _verdict(result: Evaluation) -> Decision | None:
+    """Say in the words of ``tune`` whether the model is better; None where the two find the same."""
+    from embedtune.judging.verdict import WORTH
+
+    low, high = result.ci95
+    if low == high == 0:
+        return None
+    if high < 0 or any(part.harmful for part in result.strata.values()):
+        return "do not tune: worse"
+    if low > 0:
+        return "tune"
+    return "do not tune: already good" if high < WORTH else "do not tune: too few labels to tell"
+
+
+def _method(model: Tuned) -> str:
+    """Give how a model was tuned; what is no tuned model has the map that changes nothing."""
+    from embedtune.transforms import Identity
+
+    if isinstance(model.transform, Identity):
+        return "identity"
+    told = model.verdict.get("method") if isinstance(model.verdict, Mapping) else None
+    return told or "unknown"

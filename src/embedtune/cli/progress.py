@@ -14,6 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from embedtune.artifact import Tuned
+
 INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
 
@@ -67,6 +69,15 @@ class StageProgress:
         self._spoke = now
         left = f", about {seconds((now - started) / done * (total - done))} left" if done else ""
         typer.echo(f"{stage}: {done:,} of {total:,}{left}", err=True)
+
+
+def watch(model: Tuned, told: Callable[[int, int], None]) -> None:
+    """Have ``told`` called while a model encodes texts; vectors that exist already take no time."""
+    from embedtune.deferred import DeferredEncoder
+    from embedtune.encoders import CachedEncoder
+
+    if isinstance(model.encoder, CachedEncoder | DeferredEncoder):
+        model.encoder.progress = told
 
 
 def seconds(duration: float) -> str:

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
-from embedtune.cli.models import open_model, watch
 from embedtune.cli.options import Data, Json, Model, Roles, Task, parse_roles
 from embedtune.cli.output import Output, shorten
-from embedtune.cli.progress import StageProgress
+from embedtune.cli.progress import StageProgress, watch
 
 
 def search(
@@ -27,6 +26,7 @@ def search(
     from rich.text import Text
 
     from embedtune.data import read
+    from embedtune.models import open_model
 
     with StageProgress() as progress:
         tuned = open_model(model)

@@ -52,7 +52,11 @@ def tune(
     from embedtune.folders import refuse_existing
     from embedtune.manifest import is_artifact
 
-    refuse_existing(out, is_artifact if overwrite else None)
+    refuse_existing(
+        out,
+        is_artifact if overwrite else None,
+        fix="choose another folder, or replace a tuned model with --overwrite",
+    )
     roles = parse_roles(role)
     dataset = read(data, task=task, roles=roles)  # type: ignore[arg-type]
     output.say(str(describe(dataset)))
@@ -71,7 +75,7 @@ def tune(
             force=force,
             progress=progress,
         )
-    show_verdict(output, tuned.verdict)
+    show_verdict(output, tuned.verdict.to_dict())
     tuned.save(out, overwrite=overwrite)
     output.say()
     output.say(saved_line(tuned.verdict.decision, str(out), force=force))

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from embedtune.cli.output import Output, shorten
-
-if TYPE_CHECKING:
-    from embedtune.judging.verdict import Verdict
 
 SHOWN = 5
 """Winners, and losers, that are shown; the JSON has them all."""
 
 
-def show_verdict(output: Output, verdict: Verdict) -> None:
-    """Show the verdict's text, then a few winners and losers."""
+def show_verdict(output: Output, verdict: Mapping[str, Any]) -> None:
+    """Show the text of a verdict, as ``Verdict.to_dict`` gives it, then a few winners and losers."""
     output.say()
-    output.say(verdict.text())
-    show_examples(output, "queries that won most", verdict.winners)
-    show_examples(output, "queries that lost most", verdict.losers)
+    output.say(verdict["text"])
+    show_examples(output, "queries that won most", verdict["winners"])
+    show_examples(output, "queries that lost most", verdict["losers"])
 
 
 def show_examples(output: Output, title: str, rows: Sequence[Mapping[str, Any]]) -> None:

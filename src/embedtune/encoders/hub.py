@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from embedtune.errors import ModelNotFound
+from embedtune.errors import DiskFull, ModelNotFound
 from embedtune.extras import need
+from embedtune.files import FULL
 
 TIMEOUT = 5.0
 """Seconds to wait for the hub's first answer."""
@@ -34,6 +35,8 @@ def hub_folder(name: str, *, hint: str) -> Path:
         When it was never downloaded, and the hub cannot be reached or has no such model.
     MissingExtra
         When huggingface_hub is not installed.
+    DiskFull
+        When there is no room for what is downloaded.
     """
     hub: Any = need("huggingface_hub", extra="local", who=f"model {name!r}")
     repository = name if "/" in name else f"sentence-transformers/{name}"
@@ -65,6 +68,8 @@ def hub_folder(name: str, *, hint: str) -> Path:
             f"there is no model {name!r} ({looked} and {repository} on the hub)", fix=hint
         ) from None
     except Exception as error:  # noqa: BLE001 - whatever the network library of the day raises
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise DiskFull(f"no room left on the disk for model {name!r}: free some") from None
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelNotFound(
             f"there is no model {name!r} on this machine ({looked} and a downloaded copy), and the hub "

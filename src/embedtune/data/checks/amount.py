@@ -24,26 +24,29 @@ many documents are relevant to anything; asked only from so many judgements on."
 def few_labels(dataset: Dataset) -> Iterator[Finding]:
     """Find too few labels to learn from, and too few in the test split to judge by."""
     noun = "labelled text" if dataset.task == "classification" else "labelled query"
-    learn = _labelled(dataset, [split for split in dataset.splits if split != "test"])
+    table = dataset.documents if dataset.task == "classification" else dataset.queries
+    rows = _labelled(dataset, [split for split in dataset.splits if split != "test"])
+    learn = len(rows)
     if learn < FEW:
         yield Finding(
             "few-labels",
             "error" if learn < HARDLY_ANY else "warning",
             learn,
             f"{plural(learn, noun)} to learn from, fewer than {FEW if learn >= HARDLY_ANY else HARDLY_ANY}",
-            [],
+            examples(table, rows),
             f"label more: from {FEW} on a clear gain can be told, from a few hundred a small one",
         )
-    if "test" in dataset.splits and (test := _labelled(dataset, ["test"])) < FEW:
+    if "test" in dataset.splits and (test := len(rows := _labelled(dataset, ["test"]))) < FEW:
         message = f"{plural(test, noun)} in the test split, fewer than {FEW}: its result will be uncertain"
         remedy = "put more into test, or leave it out and be judged out of fold"
-        yield Finding("few-test-labels", "warning", test, message, [], remedy)
+        yield Finding("few-test-labels", "warning", test, message, examples(table, rows), remedy)
 
 
-def _labelled(dataset: Dataset, splits: list[str]) -> int:
+def _labelled(dataset: Dataset, splits: list[str]) -> list[int]:
+    """Rows of the labelled queries, or texts, of some splits."""
     if dataset.task == "classification":
-        return sum(split in splits for split in cells(dataset.documents, "split"))
-    return len(dataset.query_rows(splits))
+        return [row for row, split in enumerate(cells(dataset.documents, "split")) if split in splits]
+    return [int(row) for row in dataset.query_rows(splits)]
 
 
 def rare_labels(dataset: Dataset) -> Iterator[Finding]:

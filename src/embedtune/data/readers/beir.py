@@ -143,7 +143,8 @@ def _judgements(
         fix = "add lines to it, or remove the file"
         problems.add("empty-splits", f"split {split!r} has no judgements", file=name, line=0, fix=fix)
     positive = {row.query for row in rows if row.grade > 0}
-    for query, line in {row.query: row.line for row in reversed(kept) if row.query not in positive}.items():
+    first = {row.query: row.line for row in reversed(kept) if row.query not in positive}
+    for query, line in reversed(first.items()):
         what, fix = (
             f"query {query!r} has no positive",
             "judge a document above 0, or remove the query's lines",

@@ -29,7 +29,9 @@ def world(n: int, *, several: bool = False, seed: int = 0) -> LabelledItems:
 
 
 def small() -> Head:
-    return Head(np.array([[2, 0], [0, 2]], np.float32), np.array([0, 1], np.float32), ["a", "b"], temperature=2)
+    return Head(
+        np.array([[2, 0], [0, 2]], np.float32), np.array([0, 1], np.float32), ["a", "b"], temperature=2
+    )
 
 
 def test_probabilities_by_hand() -> None:
@@ -76,7 +78,9 @@ def test_curve_by_hand() -> None:
 
 
 def test_abstaining_takes_the_least_confidence_that_is_accurate_enough() -> None:
-    head = Head(small().weights, small().bias, ["a", "b"], curve=np.array([[0.9, 0.7, 0.6], [0.9, 0.95, 0.8]]))
+    head = Head(
+        small().weights, small().bias, ["a", "b"], curve=np.array([[0.9, 0.7, 0.6], [0.9, 0.95, 0.8]])
+    )
     assert head.abstain_below(0.95) == 0.7
     assert head.abstain_below(0.5) == 0.6
     # logits 2 and 1: .73; logits 1.2 and 1: .55
@@ -101,16 +105,12 @@ def test_a_fitted_head_is_calibrated_on_new_items(several) -> None:
     answers = head.predict(test.vectors, accuracy=wished)
     answered = [row for row, answer in enumerate(answers) if answer is not None]
     assert 0.05 < len(answered) / 4000 < 0.95
-    right = [
-        (answers[row] if several else [answers[row]]) == test.names(row) for row in answered
-    ]
+    right = [(answers[row] if several else [answers[row]]) == test.names(row) for row in answered]
     assert np.mean(right) > wished - 0.03
 
 
 def test_maps_of_the_folds_keep_it_from_being_too_sure() -> None:
     # in many directions of noise, a map that has seen the labels puts every training item on its class's side
-    rng = np.random.default_rng(0)
-
     def noisy(seed: int) -> LabelledItems:
         rng = np.random.default_rng(seed)
         y = np.arange(120) % 2
@@ -133,7 +133,6 @@ def test_maps_of_the_folds_keep_it_from_being_too_sure() -> None:
         return -float(np.log(head.predict_proba(final.documents(test.vectors))[own]).mean())
 
     assert loss(fit_head(problem, final, fitted=folds)) < loss(fit_head(problem, final)) - 0.05
-    assert rng is not None
 
 
 def test_classes_of_the_reference_order_and_penalty_are_kept() -> None:

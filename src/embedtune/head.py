@@ -91,9 +91,13 @@ class Head:
             When the vectors have another width.
         """
         x = as_block(x, self.weights.shape[1])
-        return probabilities(np.asarray(x @ self.weights.T + self.bias, np.float64), self.temperature, self.single)
+        return probabilities(
+            np.asarray(x @ self.weights.T + self.bias, np.float64), self.temperature, self.single
+        )
 
-    def predict(self, x: Vectors, *, accuracy: float | None = None) -> list[str | None] | list[list[str] | None]:
+    def predict(
+        self, x: Vectors, *, accuracy: float | None = None
+    ) -> list[str | None] | list[list[str] | None]:
         """Give the class of each vector, or, with several classes an item, a list of them.
 
         Parameters

@@ -7,7 +7,7 @@ import pytest
 
 from embedtune.errors import UserError
 from embedtune.judging import classified
-from embedtune.judging.classified import Classified, stratified_parts
+from embedtune.judging.classified import Classified
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.items import LabelledItems
 
@@ -40,11 +40,6 @@ def test_near_duplicates_never_straddle_a_fold() -> None:
     groups = np.random.default_rng(1).integers(0, 25, 60)
     for r in problem(groups=groups).rounds(0):
         assert not set(groups[r.held]) & set(groups[r.train])
-
-
-def test_a_group_that_is_too_large_is_split() -> None:
-    part = stratified_parts(problem(60).items.labels, np.zeros(60, np.int64), 5, 0)
-    assert np.bincount(part).tolist() == [12] * 5
 
 
 def test_many_items_are_held_out_by_tenths_until_enough_are_judged(monkeypatch) -> None:

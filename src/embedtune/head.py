@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,9 +117,9 @@ class Head:
         sure = confidence(p, self.single, self.threshold) >= least
         if self.single:
             best = p.argmax(axis=1)
-            return [self.classes[column] if ok else None for column, ok in zip(best, sure, strict=True)]
+            return [self.classes[column] if ok else None for column, ok in zip(best.tolist(), sure, strict=True)]
         return [
-            [self.classes[column] for column in np.flatnonzero(row >= self.threshold)] if ok else None
+            [self.classes[column] for column in np.flatnonzero(row >= self.threshold).tolist()] if ok else None
             for row, ok in zip(p, sure, strict=True)
         ]
 
@@ -314,10 +314,12 @@ def _mapped(items: LabelledItems, transform: Transform) -> LabelledItems:
 
 def _threshold(p: Values, own: NDArray[np.bool_]) -> float:
     """Least probability of a predicted class with the best F1 over all decisions."""
-    levels: Iterable[float] = np.arange(MARGIN, 1 - MARGIN / 2, MARGIN).tolist()
+    levels: list[float] = np.arange(MARGIN, 1 - MARGIN / 2, MARGIN).tolist()
+    belongs = int(np.count_nonzero(own))
 
     def f1(level: float) -> float:
         chosen = p >= level
-        return 2 * np.count_nonzero(chosen & own) / max(np.count_nonzero(chosen) + np.count_nonzero(own), 1)
+        hit = int(np.count_nonzero(chosen & own))
+        return 2 * hit / max(int(np.count_nonzero(chosen)) + belongs, 1)
 
     return max(levels, key=lambda level: (round(f1(level), 12), -abs(level - 0.5)))

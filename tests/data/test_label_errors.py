@@ -17,7 +17,7 @@ class Bags:
     """An encoder of word counts, unit length."""
 
     name, similarity, fingerprint, max_tokens, content = "bags", "cosine", "bags", None, "text"
-    vocabulary = [*WORDS["pay"], *WORDS["sky"], "other"]
+    vocabulary = (*WORDS["pay"], *WORDS["sky"], "other")
     dimension = len(vocabulary)
 
     def encode(self, items, *, kind="document"):

@@ -137,11 +137,11 @@ def test_effects_of_several_classes_are_least_squares() -> None:
 
 
 def test_the_discriminant_map_by_hand() -> None:
-    # Two classes at (+-2, 0), rests (+-1, +-1): all 4 corners of each, so the rests' covariance, with 8 - 2 degrees of freedom, is 8/6 times
-    # the identity, whitening is the identity, and the means' spread is 4 along the first axis, 0 else.
-    # Over the rests' 8/6 that is 3; less chance, 1 degree of freedom over 8 items: 2.875.
+    # Two classes at (+-2, 0), rests (+-1, +-1), all 4 corners of each: the rests' covariance, with 8 - 2
+    # degrees of freedom, is 8/6 times the identity, so whitening is the identity. The means' spread is 4
+    # along the first axis, 0 else; over 8/6 that is 3; less chance, 1 degree of freedom over 8 items: 2.875.
     corners = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
-    x = np.r_[corners + [2, 0], corners - [2, 0]].astype(np.float32)
+    x = np.r_[corners + np.array([2, 0]), corners - np.array([2, 0])].astype(np.float32)
     items = LabelledItems.of(x, ["a"] * 4 + ["b"] * 4, similarity="dot")
     w = DiscriminantTuner(shrinkage=0.3, emphasis=2).fit(items).document
     np.testing.assert_allclose(w, [[np.sqrt(1 + 2 * 2.875), 0], [0, 1]], atol=1e-6)

@@ -18,7 +18,7 @@ NEIGHBOURS = 10
 """Items that vote on the classes of another."""
 
 CLOSEST = 1e-6
-"""Distances are not taken to be smaller, so that one copy of an item cannot outvote all others by infinity."""
+"""Distances are not taken to be smaller, so that a copy of an item cannot outvote all others by infinity."""
 
 _BLOCK = 256
 """Items whose whole ranking is held at a time."""
@@ -79,13 +79,13 @@ def chosen_classes(share: Values, *, single: bool) -> csr_matrix:
 def accuracy(predicted: csr_matrix, labels: csr_matrix) -> Values:
     """1 for each row whose set of classes is right, (r,)."""
     hit, size, own = _counts(predicted, labels)
-    return ((hit == size) & (hit == own)).astype(np.float64)
+    return np.asarray((hit == size) & (hit == own), np.float64)
 
 
 def f1(predicted: csr_matrix, labels: csr_matrix) -> Values:
     """F1 of each row's set of classes, (r,); 1 where it is rightly empty."""
     hit, size, own = _counts(predicted, labels)
-    return np.where(size + own > 0, 2 * hit / np.maximum(size + own, 1), 1.0)
+    return np.asarray(np.where(size + own > 0, 2 * hit / np.maximum(size + own, 1), 1.0), np.float64)
 
 
 def macro_f1(predicted: csr_matrix, labels: csr_matrix) -> Values:
@@ -106,7 +106,9 @@ def macro_f1(predicted: csr_matrix, labels: csr_matrix) -> Values:
     used = np.flatnonzero(total)
     score = 2 * np.asarray(both.sum(axis=0)).ravel()[used] / total[used]
     influence = 2 * (both[:, used] @ (1 / total[used])) - either[:, used] @ (score / total[used])
-    return np.asarray(score.mean() + n * influence / len(used)) if len(used) else np.ones(n)
+    if not len(used):
+        return np.ones(n)
+    return np.asarray(score.mean() + n * influence / len(used), np.float64)
 
 
 MEASURES: dict[str, Callable[[csr_matrix, csr_matrix], Values]] = {

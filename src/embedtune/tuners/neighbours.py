@@ -143,7 +143,7 @@ def neighbour_loss(
     by_z[:b] += by_pair @ z
     if length is not None:
         by_z = through_unit(by_z, z, length)
-    return loss, by_z.T @ x
+    return loss, np.asarray(by_z.T @ x, np.float32)
 
 
 def _mean_square(items: LabelledItems) -> float:

@@ -86,8 +86,8 @@ class PrototypesTuner:
 
 def with_none(items: LabelledItems) -> LabelledItems:
     """Give items without a class one of their own, the last; classes without items go."""
-    labels = items.labels[:, np.flatnonzero(items.counts)]
-    names = [items.classes[column] for column in np.flatnonzero(items.counts)]
+    present = np.flatnonzero(items.counts)
+    labels, names = items.labels[:, present], [items.classes[column] for column in present.tolist()]
     bare = (np.diff(labels.indptr) == 0).astype(np.float32)
     if bare.any():
         labels, names = hstack([labels, csr_matrix(bare[:, None])], format="csr"), [*names, ""]

@@ -21,7 +21,7 @@ from embedtune.types import Transform, Vectors
 
 Values = NDArray[np.float64]
 
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse penalties of the regression that are tried out of fold."""
 
 POINTS = 200
@@ -117,9 +117,13 @@ class Head:
         sure = confidence(p, self.single, self.threshold) >= least
         if self.single:
             best = p.argmax(axis=1)
-            return [self.classes[column] if ok else None for column, ok in zip(best.tolist(), sure, strict=True)]
+            return [
+                self.classes[column] if ok else None for column, ok in zip(best.tolist(), sure, strict=True)
+            ]
         return [
-            [self.classes[column] for column in np.flatnonzero(row >= self.threshold).tolist()] if ok else None
+            [self.classes[column] for column in np.flatnonzero(row >= self.threshold).tolist()]
+            if ok
+            else None
             for row, ok in zip(p, sure, strict=True)
         ]
 

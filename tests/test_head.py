@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+import embedtune.head as heads
 from embedtune.errors import UserError, VectorError
 from embedtune.head import Head, accuracy_curve, confidence, fit_head, fit_temperature
 from embedtune.judging.classified import Classified
+from embedtune.judging.logistic import Logistic
+from embedtune.judging.voting import Voters
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.items import LabelledItems
 
@@ -28,10 +31,11 @@ def world(n: int, *, several: bool = False, seed: int = 0) -> LabelledItems:
     return LabelledItems.of(x, names if several else ["abc"[label] for label in y.tolist()])
 
 
+LINEAR = Logistic(np.array([[2, 0], [0, 2]], np.float32), np.array([0, 1], np.float32), True)
+
+
 def small() -> Head:
-    return Head(
-        np.array([[2, 0], [0, 2]], np.float32), np.array([0, 1], np.float32), ["a", "b"], temperature=2
-    )
+    return Head(LINEAR, ["a", "b"], temperature=2)
 
 
 def test_probabilities_by_hand() -> None:
@@ -47,7 +51,7 @@ def test_probabilities_by_hand() -> None:
 
 def test_several_classes_by_hand() -> None:
     # sigmoid(2) = .88, sigmoid(1) = .73, sigmoid(0) = .5 and sigmoid(3) = .95
-    head = Head(small().weights, small().bias, ["a", "b"], single=False, threshold=0.7)
+    head = Head(LINEAR, ["a", "b"], single=False, threshold=0.7)
     assert head.predict(np.array([[1, 0], [0, 1], [-1, -1]], np.float32)) == [["a", "b"], ["b"], []]
 
 
@@ -78,9 +82,7 @@ def test_curve_by_hand() -> None:
 
 
 def test_abstaining_takes_the_least_confidence_that_is_accurate_enough() -> None:
-    head = Head(
-        small().weights, small().bias, ["a", "b"], curve=np.array([[0.9, 0.7, 0.6], [0.9, 0.95, 0.8]])
-    )
+    head = Head(LINEAR, ["a", "b"], curve=np.array([[0.9, 0.7, 0.6], [0.9, 0.95, 0.8]]))
     assert head.abstain_below(0.95) == 0.7
     assert head.abstain_below(0.5) == 0.6
     # logits 2 and 1: .73; logits 1.2 and 1: .55
@@ -135,10 +137,9 @@ def test_maps_of_the_folds_keep_it_from_being_too_sure() -> None:
     assert loss(fit_head(problem, final, fitted=folds)) < loss(fit_head(problem, final)) - 0.05
 
 
-def test_classes_of_the_reference_order_and_penalty_are_kept() -> None:
+def test_classes_keep_their_order() -> None:
     head = fit_head(Classified(world(200), np.arange(200)), Identity(), strengths=(1.0,))
     assert list(head.classes) == ["a", "b", "c"]
-    assert head.strength == 1.0
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -154,5 +155,46 @@ def test_saved_as_arrays_it_predicts_the_same(several) -> None:
 
 
 def test_weights_must_fit_the_classes() -> None:
-    with pytest.raises(VectorError, match="3 classes"):
-        Head(np.zeros((2, 4), np.float32), np.zeros(2, np.float32), list("abc"))
+    with pytest.raises(VectorError, match="2 classes for the names of 3"):
+        Head(LINEAR, list("abc"))
+
+
+def rings(n: int, seed: int) -> LabelledItems:
+    """Give a class in four places between four places of the other: no regression can tell them apart."""
+    rng = np.random.default_rng(seed)
+    place = np.arange(n) % 8
+    angle = np.pi * place / 4 + 0.1 * rng.standard_normal(n)
+    return LabelledItems.of(
+        np.c_[np.cos(angle), np.sin(angle)].astype(np.float32), ["ab"[i % 2] for i in place]
+    )
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_training_items_vote_where_a_regression_cannot_tell(several, monkeypatch) -> None:
+    train, test = rings(400, 0), rings(200, 1)
+    if several:
+        train, test = (
+            LabelledItems.of(x.vectors, [["a", "z"] if x.names(i) == ["a"] else ["z"] for i in range(len(x))])
+            for x in (train, test)
+        )
+    problem = Classified(train, np.arange(400))
+    head = fit_head(problem, Identity(), scales=(40.0, 80.0))
+    assert isinstance(head.scorer, Voters)
+    wanted = [test.names(row) if several else test.names(row)[0] for row in range(200)]
+    assert (
+        np.mean([found == own for found, own in zip(head.predict(test.vectors), wanted, strict=True)]) > 0.9
+    )
+    tensors, settings = head.state()
+    back = Head.from_state(load(save(tensors)), json.loads(json.dumps(settings)))
+    np.testing.assert_array_equal(back.predict_proba(test.vectors), head.predict_proba(test.vectors))
+    monkeypatch.setattr(heads, "MOST_VOTERS", 399)
+    assert isinstance(fit_head(problem, Identity()).scorer, Logistic)
+
+
+def test_the_vote_by_hand() -> None:
+    # likenesses 1, 0 and 0 at scale 2: e^2 for a, 2 for b, so a has e^2 / (e^2 + 2) = .787 of the votes
+    voters = LabelledItems.of(np.array([[1, 0], [0, 1], [0, -1]], np.float32), ["a", "b", "b"])
+    head = Head(Voters(voters, 2.0), ["a", "b"])
+    np.testing.assert_allclose(
+        head.predict_proba(np.array([[1, 0]], np.float32)), [[0.787, 0.213]], atol=1e-3
+    )

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_matrix
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from embedtune.errors import UserError, VectorError
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import Logistic, fit_logistic
+from embedtune.judging.voting import Voters
 from embedtune.transforms import Identity
 from embedtune.transforms.blocks import as_block
 from embedtune.tuners.items import LabelledItems
@@ -23,6 +25,12 @@ Values = NDArray[np.float64]
 
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse penalties of the regression that are tried out of fold."""
+
+SCALES = (10.0, 20.0, 40.0)
+"""Inverse temperatures of the vote that are tried out of fold."""
+
+MOST_VOTERS = 20_000
+"""Training items that a head keeps at most; with more it is a regression."""
 
 POINTS = 200
 """Points of the curve of accuracy by confidence that a head keeps, at most."""
@@ -38,9 +46,9 @@ class Head:
 
     Parameters
     ----------
-    weights : float32 array of shape (C, d)
-        Of vectors as the artifact's transform gives them, unit length where the similarity is cosine.
-    bias : float32 array of shape (C,)
+    scorer : Logistic or Voters
+        What gives logits (n, C): a regression, or the training items themselves, of vectors as the
+        artifact's transform gives them.
     classes : sequence of str
         Names of the C classes.
     single : bool
@@ -52,25 +60,26 @@ class Head:
         With several classes an item, the least probability of a predicted class.
     curve : float64 array of shape (2, p)
         Confidence, falling, and accuracy of all out-of-fold predictions of at least that confidence.
-    strength : float
-        Inverse penalty that the regression was fitted with.
     """
 
-    weights: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    scorer: Logistic | Voters
     classes: Sequence[str]
     single: bool = True
     temperature: float = 1.0
     threshold: float = 0.5
     curve: Values | None = None
-    strength: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.weights.shape[:1] != (len(self.classes),) or self.bias.shape != (len(self.classes),):
-            raise VectorError(
-                f"weights of shape {self.weights.shape} and biases of shape {self.bias.shape} "
-                f"for {len(self.classes)} classes"
-            )
+        scorer = self.scorer
+        given = len(scorer.items.classes) if isinstance(scorer, Voters) else len(scorer.weights)
+        if given != len(self.classes):
+            raise VectorError(f"logits of {given} classes for the names of {len(self.classes)}")
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the vectors that it takes."""
+        scorer = self.scorer
+        return int((scorer.items.vectors if isinstance(scorer, Voters) else scorer.weights).shape[1])
 
     def predict_proba(self, x: Vectors) -> Values:
         """Give the calibrated probability of each class.
@@ -90,10 +99,8 @@ class Head:
         VectorError
             When the vectors have another width.
         """
-        x = as_block(x, self.weights.shape[1])
-        return probabilities(
-            np.asarray(x @ self.weights.T + self.bias, np.float64), self.temperature, self.single
-        )
+        logits = self.scorer.logits(as_block(x, self.width))
+        return probabilities(logits, self.temperature, self.single)
 
     def predict(
         self, x: Vectors, *, accuracy: float | None = None
@@ -151,28 +158,36 @@ class Head:
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Give the tensors (for safetensors) and the settings (for JSON)."""
         curve = np.empty((2, 0)) if self.curve is None else self.curve
-        settings = {
+        settings: dict[str, Any] = {
             "classes": list(self.classes),
             "single": self.single,
             "temperature": self.temperature,
             "threshold": self.threshold,
-            "strength": self.strength,
         }
-        return {"weights": self.weights, "bias": self.bias, "curve": curve}, settings
+        scorer = self.scorer
+        if isinstance(scorer, Logistic):
+            return {"weights": scorer.weights, "bias": scorer.bias, "curve": curve}, settings
+        items = scorer.items
+        pairs = {"indices": items.labels.indices, "indptr": items.labels.indptr}
+        own = {"scale": scorer.scale, "similarity": items.similarity}
+        return {"vectors": items.vectors, **pairs, "curve": curve}, settings | own
 
     @classmethod
     def from_state(cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Head:
         """Rebuild what ``state`` gave."""
-        curve = tensors["curve"]
+        classes, single = list(settings["classes"]), bool(settings["single"])
+        scorer: Logistic | Voters
+        if "weights" in tensors:
+            scorer = Logistic(tensors["weights"], tensors["bias"], single)
+        else:
+            x, indices = tensors["vectors"], tensors["indices"]
+            ones = np.ones(len(indices), np.float32)
+            labels = csr_matrix((ones, indices, tensors["indptr"]), shape=(len(x), len(classes)))
+            items = LabelledItems(x, labels, classes, settings["similarity"])
+            scorer = Voters(items, float(settings["scale"]), single)
+        curve = tensors["curve"] if tensors["curve"].shape[1] else None
         return cls(
-            tensors["weights"],
-            tensors["bias"],
-            list(settings["classes"]),
-            bool(settings["single"]),
-            float(settings["temperature"]),
-            float(settings["threshold"]),
-            curve if curve.shape[1] else None,
-            float(settings["strength"]),
+            scorer, classes, single, float(settings["temperature"]), float(settings["threshold"]), curve
         )
 
 
@@ -183,8 +198,13 @@ def fit_head(
     fitted: Sequence[Transform] | None = None,
     seed: int = 0,
     strengths: Sequence[float] = STRENGTHS,
+    scales: Sequence[float] = SCALES,
 ) -> Head:
-    """Fit a head on the mapped vectors of all training items; penalty and calibration from out of fold.
+    """Fit a head on the mapped vectors of all training items; its kind and calibration from out of fold.
+
+    A regression is linear in the vectors, and so, but for the penalty, no better after a linear map
+    than before. A vote of the training items sees what the map did to neighbourhoods. Penalty and scale
+    are those of the least log loss; the vote is taken where it is right more often.
 
     Parameters
     ----------
@@ -199,7 +219,10 @@ def fit_head(
     seed : int
         Which folds.
     strengths : sequence of float
-        Inverse penalties to choose from, by the log loss out of fold.
+        Inverse penalties of the regression to choose from.
+    scales : sequence of float
+        Inverse temperatures of the vote to choose from; none are tried with more than
+        :data:`MOST_VOTERS` items, as a head that votes keeps them all.
 
     Returns
     -------
@@ -214,34 +237,61 @@ def fit_head(
     single = problem.single
     rounds = problem.rounds(seed)
     maps = [transform] * len(rounds) if fitted is None else list(fitted)
-    logits: dict[float, list[Values]] = {strength: [] for strength in strengths}
+    everything = _mapped(problem.training(problem.everything), transform)
+    if not rounds:  # too few items for a single fold
+        return Head(fit_logistic(everything, single=single), list(everything.classes), single)
+    votes = [("vote", scale) for scale in scales] if len(everything) <= MOST_VOTERS else []
+    logits: dict[tuple[str, float], list[Values]] = {
+        kind: [] for kind in [("regression", strength) for strength in strengths] + votes
+    }
     truth = []
     for one, mapping in zip(rounds, maps, strict=True):
         train, held = (_mapped(problem.training(rows), mapping) for rows in (one.train, one.held))
         truth.append(held.labels.toarray() > 0)
         last: Logistic | None = None
-        for strength in strengths:
-            last = fit_logistic(train, strength=strength, start=last)
-            logits[strength].append(last.logits(held.vectors))
-    everything = _mapped(problem.training(problem.everything), transform)
-    if not truth:  # too few items for a single fold
-        model = fit_logistic(everything)
-        return Head(model.weights, model.bias, list(everything.classes), single)
+        for (kind, value), found in logits.items():
+            if kind == "regression":
+                last = fit_logistic(train, strength=value, start=last, single=single)
+            scorer = Voters(train, value, single) if kind == "vote" or last is None else last
+            found.append(scorer.logits(held.vectors))
     own = np.concatenate(truth)
-    tried = {
-        strength: fit_temperature(np.concatenate(held), own, single=single)
-        for strength, held in logits.items()
-    }
-    best = min(tried, key=lambda strength: tried[strength][1])
-    temperature = tried[best][0]
-    p = probabilities(np.concatenate(logits[best]), temperature, single)
+    judged = {key: _judged(np.concatenate(found), own, single=single) for key, found in logits.items()}
+    best = [min(keys, key=lambda key: judged[key].loss) for keys in _by_kind(judged)]
+    kind, value = max(best, key=lambda key: judged[key].right.mean())  # the regression, where they are equal
+    scorer = (
+        Voters(everything, value, single)
+        if kind == "vote"
+        else fit_logistic(everything, strength=value, single=single)
+    )
+    chosen = judged[kind, value]
+    return Head(
+        scorer, list(everything.classes), single, chosen.temperature, chosen.threshold,
+        accuracy_curve(chosen.sure, chosen.right),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One kind of head out of fold."""
+
+    temperature: float
+    loss: float
+    threshold: float
+    sure: Values
+    right: NDArray[np.bool_]
+
+
+def _judged(logits: Values, own: NDArray[np.bool_], *, single: bool) -> _Judged:
+    temperature, loss = fit_temperature(logits, own, single=single)
+    p = probabilities(logits, temperature, single)
     threshold = 0.5 if single else _threshold(p, own)
     right = own[np.arange(len(p)), p.argmax(axis=1)] if single else ((p >= threshold) == own).all(axis=1)
-    curve = accuracy_curve(confidence(p, single, threshold), right)
-    model = fit_logistic(everything, strength=best)
-    return Head(
-        model.weights, model.bias, list(everything.classes), single, temperature, threshold, curve, best
-    )
+    return _Judged(temperature, loss, threshold, confidence(p, single, threshold), right)
+
+
+def _by_kind(judged: dict[tuple[str, float], _Judged]) -> list[list[tuple[str, float]]]:
+    kinds = dict.fromkeys(kind for kind, _ in judged)
+    return [[key for key in judged if key[0] == kind] for kind in kinds]
 
 
 def probabilities(logits: Values, temperature: float, single: bool) -> Values:

@@ -192,7 +192,7 @@ class Classified:
             asked = [name for name in metrics if name.startswith("logreg_") is head and name != "map"]
             if asked:
                 share = (
-                    fit_logistic(voters).probabilities(judged.vectors)
+                    fit_logistic(voters, single=self.single).probabilities(judged.vectors)
                     if head
                     else vote(judged.vectors, voters, exclude=exclude)
                 )

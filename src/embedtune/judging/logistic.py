@@ -39,7 +39,11 @@ class Logistic:
 
 
 def fit_logistic(
-    items: LabelledItems, *, strength: float = STRENGTH, start: Logistic | None = None
+    items: LabelledItems,
+    *,
+    strength: float = STRENGTH,
+    start: Logistic | None = None,
+    single: bool | None = None,
 ) -> Logistic:
     """Fit a penalised logistic regression.
 
@@ -51,6 +55,8 @@ def fit_logistic(
         C of scikit-learn: the loss of all items counts so much against half the squared weights.
     start : Logistic, optional
         Where to begin; a fit at a nearby strength saves time.
+    single : bool, optional
+        Whether classes exclude each other; that every item has one is taken for it.
 
     Returns
     -------
@@ -62,7 +68,7 @@ def fit_logistic(
     d, count = items.vectors.shape[1], items.counts
     weights, bias = np.zeros((len(count), d), np.float32), np.full(len(count), NEVER, np.float32)
     present = np.flatnonzero(count)
-    if not items.single:
+    if not (items.single if single is None else single):
         for column in present.tolist():
             own = items.labels[:, column].toarray().ravel() > 0
             if own.all():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ NEIGHBOURS = 10
 
 CLOSEST = 1e-6
 """Distances are not taken to be smaller, so that a copy of an item cannot outvote all others by infinity."""
+
+LEAST_SHARE = 1e-6
+"""Shares of a smooth vote are not taken to be smaller, so that nothing is impossible."""
 
 _BLOCK = 256
 """Items whose whole ranking is held at a time."""
@@ -55,6 +59,35 @@ def vote(
         (weight.ravel(), (rows, np.maximum(nearest, 0).ravel())), shape=(len(vectors), len(voters))
     )
     return np.asarray((mix @ voters.labels.astype(np.float64)).toarray())
+
+
+@dataclass(frozen=True)
+class Voters:
+    """Items that all vote, by a softmax of their likeness: a smooth vote of neighbours, with logits."""
+
+    items: LabelledItems
+    scale: float = 20.0
+    """Inverse temperature, for vectors of unit length."""
+    single: bool = True
+    """Whether every item has exactly one class."""
+
+    def logits(self, x: Vectors) -> Values:
+        """Give each class's logit for each row of ``x`` (n, d), (n, C).
+
+        The logarithm of its share of the votes or, with several classes an item, of the odds.
+        """
+        found = np.zeros((len(x), len(self.items.classes)))
+        labels = self.items.labels.astype(np.float32)
+        length = 1.0 if self.items.cosine else float(np.mean(np.linalg.norm(self.items.vectors, axis=1)) ** 2)
+        for start in range(0, len(x), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            e = np.asarray(x[rows] @ self.items.vectors.T) * np.float32(self.scale / max(length, 1e-12))
+            e -= e.max(axis=1, keepdims=True)
+            np.exp(e, out=e)
+            e /= e.sum(axis=1, keepdims=True)
+            found[rows] = (labels.T @ e.T).T
+        share = np.clip(found, LEAST_SHARE, 1 - LEAST_SHARE)
+        return np.log(share) if self.single else np.log(share) - np.log1p(-share)
 
 
 def chosen_classes(share: Values, *, single: bool) -> csr_matrix:

@@ -43,8 +43,7 @@ def main() -> None:
     for name in names:
         path = OUT / "classification" / f"{name}.json"
         known = json.loads(path.read_text("utf-8")) if options.reuse and path.exists() else {}
-        result = run(name, options, known)
-        write_json(path, result)
+        result = run(name, options, known, path)
         done.append(result)
         show(name, *_full_table([result]))
         write_section("classification", "Classification", _report(done))
@@ -65,8 +64,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(name: str, options: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
-    """Measure on one set what is not known yet."""
+def run(name: str, options: argparse.Namespace, known: dict[str, Any], path: Path) -> dict[str, Any]:
+    """Measure on one set what is not known yet; each part is written to ``path`` when it is done."""
     asked = ["full", *(f"few {shots}" for shots in options.few), *(["setfit"] if options.setfit else [])]
     if all(part in known for part in asked):
         return known
@@ -77,6 +76,7 @@ def run(name: str, options: argparse.Namespace, known: dict[str, Any]) -> dict[s
             continue
         if part == "setfit":
             result[part] = _setfit(train, test, texts, options)
+            write_json(path, result)
             continue
         some, judged = train, test
         if part != "full":
@@ -84,6 +84,7 @@ def run(name: str, options: argparse.Namespace, known: dict[str, Any]) -> dict[s
             some = train.take(rows)
             judged = Classified(test.items, test.groups, some.items)
         result[part] = measure(some, judged, options.seed)
+        write_json(path, result)
     return result
 
 

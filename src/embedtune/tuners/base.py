@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,6 @@ class Tuner(Protocol):
     needs: ClassVar[str]
     """``"vectors"``, or ``"weights"`` for tuners that change the model itself."""
 
-    def fit(self, train: TuningData, *, seed: int = 0, budget: Budget | None = None) -> Transform:
-        """Give the fitted transform, at full strength."""
+    def fit(self, train: Any, *, seed: int = 0, budget: Budget | None = None) -> Transform:
+        """Give the fitted transform, at full strength; ``train`` is what the task's problem gives."""
         ...

@@ -9,6 +9,7 @@ from embedtune.data import read
 from embedtune.data.checks.amount import concentrated_labels, few_labels, rare_labels
 from embedtune.data.checks.finding import SHOWN, Example, Finding
 from embedtune.data.checks.judgements import contradictions, query_equals_document, without_positive
+from embedtune.data.checks.label_errors import likely_label_errors, near_duplicates_with_other_labels
 from embedtune.data.checks.splits import empty_splits, near_duplicates_across_splits, same_text_across_splits
 from embedtune.data.checks.texts import duplicates, empty_documents, too_long
 from embedtune.data.dataset import Dataset, Task
@@ -24,6 +25,7 @@ CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
     near_duplicates_across_splits,
     empty_splits,
     contradictions,
+    near_duplicates_with_other_labels,
     query_equals_document,
     without_positive,
     few_labels,
@@ -62,7 +64,8 @@ def check(
         A source is read leniently. Of a Dataset read with ``strict=False``, what the reading left out
         is among the findings.
     encoder : Encoder, optional
-        The model that will read the documents; with it, texts that are too long are found.
+        The model that will read the documents; with it, texts that are too long and labels
+        that are likely wrong are found.
     task, roles
         As for :func:`embedtune.data.read`.
 
@@ -88,6 +91,7 @@ def check(
         findings.extend(run(dataset))
     if encoder is not None:
         findings.extend(too_long(dataset, encoder))
+        findings.extend(likely_label_errors(dataset, encoder))
     return sorted(findings, key=lambda finding: _ORDER[finding.severity])
 
 

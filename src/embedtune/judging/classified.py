@@ -1,0 +1,221 @@
+"""Labelled items as a problem: what candidates are fitted to, and judged on by what users do with vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from embedtune.data.stratified import stratified_parts
+from embedtune.errors import UserError
+from embedtune.judging.logistic import fit_logistic
+from embedtune.judging.voting import MEASURES, average_precision, chosen_classes, vote
+from embedtune.transforms.blocks import unit_length
+from embedtune.tuners.items import LabelledItems
+from embedtune.types import Similarity, Transform, Vectors
+
+Rows = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+MANY = 4000
+"""From so many items on, a tenth is held out at a time, and not every tenth has its turn."""
+
+ENOUGH = 2500
+"""Items judged out of fold, about, where there are many."""
+
+SINGLE = ("accuracy", "macro_f1", "map", "logreg_accuracy", "logreg_macro_f1")
+MULTI = ("f1", "subset_accuracy", "macro_f1", "map", "logreg_f1", "logreg_macro_f1")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fold: what it trains on, and which rows it holds out."""
+
+    train: Rows
+    held: Rows
+    strata: dict[str, NDArray[np.bool_]]
+    natural: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Classified:
+    """Labelled items that candidates are fitted to, and judged on.
+
+    Parameters
+    ----------
+    items : LabelledItems
+        The items that are judged; n of them.
+    groups : int array of shape (n,)
+        Near-duplicate items share a number and never straddle a fold.
+    reference : LabelledItems, optional
+        The items that train and vote, where they are others than those judged: for a test split, the
+        training items, with the same classes. By default the items themselves, each never its own
+        neighbour.
+
+    Notes
+    -----
+    Rows given as ``train`` are rows of the reference. Metrics, all higher for better and between 0 and 1:
+
+    ``accuracy``
+        The class that the 10 nearest training items vote for, each with the weight 1 / (1 - cosine),
+        is the item's. With several classes an item, ``f1`` (of each item's set of classes; a class is
+        predicted with at least half of the votes) and ``subset_accuracy`` (the sets are equal).
+    ``macro_f1``
+        Mean over the classes of the F1 of the same predictions. The values of the items are its
+        linearisation (influence function): their mean is the metric, their spread its uncertainty.
+    ``map``
+        Mean average precision when all training items are ranked for an item and those that share a
+        class are to be found.
+    ``logreg_accuracy``, ``logreg_f1``, ``logreg_macro_f1``
+        The same of a logistic regression trained on top of the mapped vectors, C = 10.
+    """
+
+    items: LabelledItems
+    groups: Rows
+    reference: LabelledItems | None = None
+
+    def __post_init__(self) -> None:
+        if self.reference is not None and list(self.reference.classes) != list(self.items.classes):
+            raise UserError("the judged items have other classes than the training items")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def similarity(self) -> Similarity:
+        """``"cosine"`` or ``"dot"``."""
+        return self.items.similarity
+
+    @property
+    def single(self) -> bool:
+        """Whether every item, judged or training, has exactly one class."""
+        return self.items.single and (self.reference is None or self.reference.single)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics; the first is the one that candidates are chosen by."""
+        return SINGLE if self.single else MULTI
+
+    @property
+    def everything(self) -> Rows:
+        """All training rows."""
+        return np.arange(len(self._reference))
+
+    @property
+    def _reference(self) -> LabelledItems:
+        return self.items if self.reference is None else self.reference
+
+    def take(self, rows: Rows) -> Classified:
+        """Keep some of the judged items; where they are the training items too, only those train."""
+        return replace(self, items=self.items.take(rows), groups=self.groups[rows])
+
+    def training(self, train: Rows) -> LabelledItems:
+        """Give the training items of some rows of the reference."""
+        return self._reference if len(train) == len(self._reference) else self._reference.take(train)
+
+    def rounds(self, seed: int = 0) -> list[Round]:
+        """Split into folds, every class spread evenly over them, near-duplicates together.
+
+        With fewer than :data:`MANY` items each is held out once, a fifth at a time; with more, tenths
+        are held out in turn until :data:`ENOUGH` items are judged.
+        """
+        if self.reference is not None:
+            raise UserError(
+                "items judged by others have no folds", fix="take the folds of the training items"
+            )
+        n = len(self)
+        parts = 10 if n >= MANY else 5
+        part = stratified_parts(self.items.labels, self.groups, parts, seed)
+        rounds = int(np.clip(-(-parts * ENOUGH // max(n, 1)), 2, parts)) if n >= MANY else parts
+        small = self._small()
+        made = []
+        for turn in range(rounds):
+            held, train = np.flatnonzero(part == turn), np.flatnonzero(part != turn)
+            if len(held) and len(train):
+                strata = (
+                    {} if small is None else {"small classes": small[held], "large classes": ~small[held]}
+                )
+                made.append(Round(train, held, strata, np.ones(len(held), np.bool_)))
+        return made
+
+    def _small(self) -> NDArray[np.bool_] | None:
+        """Whether each item is of the rarer half of the classes; None where they are of like sizes."""
+        count = self.items.counts
+        present = count[count > 0]
+        if len(present) < 2 or present.max() < 2 * present.min():
+            return None
+        rarer = (count <= np.median(present)) & (count < count.max())
+        return np.asarray(self.items.labels @ rarer.astype(np.float32)) > 0
+
+    def evaluate(
+        self, transform: Transform, rows: Rows, train: Rows, metrics: Sequence[str]
+    ) -> dict[str, Values]:
+        """Judge some items with the training items of some rows.
+
+        Parameters
+        ----------
+        transform : Transform
+            Its map of documents is applied to both.
+        rows : int array of shape (r,)
+            The judged items.
+        train : int array
+            Rows of the reference.
+        metrics : sequence of str
+            Some of :attr:`metrics`.
+
+        Returns
+        -------
+        dict of str to float64 array of shape (r,)
+
+        Raises
+        ------
+        UserError
+            When there is no such metric for these labels.
+        """
+        unknown = next((name for name in metrics if name not in self.metrics), None)
+        if unknown is not None:
+            kind = "one class an item" if self.single else "several classes an item"
+            raise UserError(
+                f"there is no metric {unknown!r} for {kind}", fix=f"choose from {', '.join(self.metrics)}"
+            )
+        if not len(rows):
+            return {name: np.empty(0) for name in metrics}
+        judged, voters = self.items.take(rows), self.training(train)
+        exclude = self._own(rows, train)
+        judged = judged.mapped(_ready(transform.documents(judged.vectors), self.similarity))
+        voters = voters.mapped(_ready(transform.documents(voters.vectors), self.similarity))
+        found: dict[str, Values] = {}
+        for head in (False, True):
+            asked = [name for name in metrics if name.startswith("logreg_") is head and name != "map"]
+            if asked:
+                share = (
+                    fit_logistic(voters, single=self.single).probabilities(judged.vectors)
+                    if head
+                    else vote(judged.vectors, voters, exclude=exclude)
+                )
+                predicted = chosen_classes(share, single=self.single)
+                for name in asked:
+                    found[name] = MEASURES[name.removeprefix("logreg_")](predicted, judged.labels)
+        if "map" in metrics:
+            found["map"] = average_precision(judged, voters, exclude)
+        return {name: found[name] for name in metrics}
+
+    def _own(self, rows: Rows, train: Rows) -> csr_matrix | None:
+        """Pairs of a judged item and itself among the voters."""
+        if self.reference is not None:
+            return None
+        place = np.searchsorted(train, rows)
+        place[place == len(train)] = 0
+        own = train[place] == rows
+        if not own.any():
+            return None
+        ones = np.ones(np.count_nonzero(own), np.float32)
+        return csr_matrix((ones, (np.flatnonzero(own), place[own])), shape=(len(rows), len(train)))
+
+
+def _ready(x: Vectors, similarity: Similarity) -> Vectors:
+    """Bring mapped vectors to unit length, as a copy, where neighbours are found by cosine."""
+    return unit_length(x.copy()) if similarity == "cosine" else x

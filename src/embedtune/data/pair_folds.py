@@ -10,6 +10,9 @@ from scipy.sparse.csgraph import connected_components, reverse_cuthill_mckee
 LARGEST = 0.1
 """Share of the pairs that may be linked to one another; larger webs of pairs are cut."""
 
+SMALL = 5
+"""Pairs that may always be linked, however few there are."""
+
 Rows = NDArray[np.int64]
 
 
@@ -24,8 +27,8 @@ def pair_groups(left: Rows, right: Rows) -> Rows:
     Returns
     -------
     int64 array of shape (n,)
-        Group of each pair, from 0. A group of more than a tenth of the pairs, which could not be held
-        out, is cut into parts of at most that size along an order in which linked sentences are
+        Group of each pair, from 0. A group of more than a tenth of the pairs (and of five), which could
+        not be held out, is cut into parts of at most that size along an order in which linked sentences are
         near each other.
 
     References
@@ -40,7 +43,7 @@ def pair_groups(left: Rows, right: Rows) -> Rows:
     count = int(max(left.max(initial=-1), right.max(initial=-1))) + 1
     edges = csr_matrix(coo_matrix((np.ones(len(left)), (left, right)), shape=(count, count)))
     component = connected_components(edges, directed=False)[1].astype(np.int64)[left]
-    most = max(int(LARGEST * len(left)), 1)
+    most = max(int(LARGEST * len(left)), SMALL)
     size = np.bincount(component, minlength=1)
     group = component * (len(left) + 1)
     if size.max() > most:

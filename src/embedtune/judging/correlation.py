@@ -52,12 +52,12 @@ def spearman_values(x: ArrayLike, y: ArrayLike) -> Values:
     References
     ----------
     Croux and Dehon 2010, Influence functions of the Spearman and Kendall correlation measures,
-    Statistical Methods and Applications 19, proposition 2; Schmid and Schmidt 2007 for the moved
-    ranks. Ours takes mid-distribution functions, so that ties are right.
+    Statistical Methods and Applications 19(4). Ours takes mid-distribution functions and their own
+    variances, so that ties are right.
 
     Examples
     --------
-    >>> spearman_values([1, 2, 3, 4], [1, 3, 2, 4]).mean()
+    >>> float(spearman_values([1, 2, 3, 4], [1, 3, 2, 4]).mean())
     0.8
     """
     a, b = _checked(x, y)

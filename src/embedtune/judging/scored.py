@@ -121,7 +121,7 @@ class Scored:
         used, place = np.unique(np.concatenate([left, right]), return_inverse=True)
         mapped = transform.documents(np.asarray(self.items[used], np.float32))
         left, right = place[: len(left)], place[len(left) :]
-        return np.einsum("ij,ij->i", mapped[left], mapped[right], dtype=np.float64)
+        return np.asarray(np.einsum("ij,ij->i", mapped[left], mapped[right], dtype=np.float64))
 
     def evaluate(
         self, transform: Transform, rows: Rows, train: object, metrics: Sequence[str] = ("spearman",)

@@ -239,7 +239,7 @@ def _fit(n: Values, means: Values, error: Values) -> tuple[Values, Values, Value
         squares = squares + PRIOR * np.log(c / 0.5) ** 2
         better = squares < best
         best[better] = squares[better]
-        found[:, better] = a[better], b[better], c
+        found[0, better], found[1, better], found[2, better] = a[better], b[better], c
     return found[0], found[1], found[2]
 
 

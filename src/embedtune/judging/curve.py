@@ -58,7 +58,7 @@ class Curve:
 
     def at(self, labels: float) -> float:
         """Give the gain that the fitted curve has at a number of labels."""
-        return self.limit - self.scale * (labels / self.sizes[-1]) ** -self.exponent
+        return float(self.limit - self.scale * (labels / self.sizes[-1]) ** -self.exponent)
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON-able data."""

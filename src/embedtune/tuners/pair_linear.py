@@ -37,24 +37,24 @@ class PairLinearTuner:
     tasks: ClassVar[tuple[str, ...]] = ("similarity",)
     needs: ClassVar[str] = "vectors"
 
-    loss: Loss = "correlation"
+    loss: Loss = "order"
     """``"order"``: the pair with the higher score shall be the more similar one, every two pairs of a
     batch; ``"correlation"``: 1 less the Pearson correlation in the batch."""
     passes: int = 12
     """Passes over the training pairs."""
     least_steps: int = 60
     """Steps taken at least, so that few pairs are fitted too."""
-    batch: int = 512
+    batch: int = 256
     """Pairs a step."""
-    scale: float = 20.0
+    scale: float = 6.0
     """Of ``"order"``: inverse temperature, for vectors of unit length."""
-    rate: float = 0.3
+    rate: float = 4.0
     """Step size at the start; falls to zero in a straight line."""
     momentum: float = 0.9
     """Share of the last step that goes into the next."""
     hold: float = 0.0
     """Pull of A towards zero, a step: share of A times the step size."""
-    floor: float = 0.3
+    floor: float = 0.5
     """Added to each eigenvalue of the second moment, in units of their mean."""
 
     def __post_init__(self) -> None:

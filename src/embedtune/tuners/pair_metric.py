@@ -43,11 +43,11 @@ class PairMetricTuner:
     tasks: ClassVar[tuple[str, ...]] = ("similarity",)
     needs: ClassVar[str] = "vectors"
 
-    penalty: float = 1.0
+    penalty: float = 3.0
     """Above 0, in units of the mean square of the features; more holds closer to the identity."""
     rank: int | None = None
     """Rank of A, from 1: its eigenvalues of largest size are kept; None for all."""
-    floor: float = 0.3
+    floor: float = 1.0
     """Added to each eigenvalue of the second moment, in units of their mean."""
 
     def __post_init__(self) -> None:
@@ -62,9 +62,9 @@ class PairMetricTuner:
         target = scores_as_similarities(train)
         if target is None:
             return Identity()
-        u, v = train.left @ whiten, train.right @ whiten
+        u, v = (np.asarray(x @ whiten, np.float32) for x in (train.left, train.right))
         own = np.einsum("ij,ij->i", train.left, train.right, dtype=np.float64)
-        found = _regress(u.astype(np.float64), v.astype(np.float64), target - own, self.penalty)
+        found = _regress(u, v, target - own, self.penalty)
         if self.rank is not None:
             values, axes = np.linalg.eigh(found)
             kept = np.argsort(-np.abs(values))[: self.rank]
@@ -73,17 +73,18 @@ class PairMetricTuner:
         return Linear.shared(np.ascontiguousarray(root, np.float32), normalise=train.cosine)
 
 
-def _regress(u: Matrix, v: Matrix, target: Matrix, penalty: float) -> Matrix:
+def _regress(u: Vectors, v: Vectors, target: Matrix, penalty: float) -> Matrix:
     """Ridge regression of ``target`` (n,) on ``u_i' A v_i`` and a constant; gives A, symmetric (d, d)."""
     d = u.shape[1]
 
     def forward(a: Matrix) -> Matrix:
-        found = np.einsum("ij,ij->i", u @ a, v)
-        return found - found.mean()
+        found = np.einsum("ij,ij->i", u @ a.astype(np.float32), v, dtype=np.float64)
+        return np.asarray(found - found.mean())
 
     def backward(residual: Matrix) -> Matrix:
-        moment = (u * (residual - residual.mean())[:, None]).T @ v
-        return (moment + moment.T) / 2
+        weighted = u * (residual - residual.mean()).astype(np.float32)[:, None]
+        moment = (weighted.T @ v).astype(np.float64)
+        return np.asarray((moment + moment.T) / 2)
 
     squares = np.sum(u * u, axis=1) * np.sum(v * v, axis=1) + np.einsum("ij,ij->i", u, v) ** 2
     hold = penalty * float(squares.sum()) / (d * (d + 1))
@@ -94,7 +95,7 @@ def _regress(u: Matrix, v: Matrix, target: Matrix, penalty: float) -> Matrix:
         return np.asarray(backward(forward(a)) + hold * a).ravel()
 
     operator = LinearOperator((d * d, d * d), matvec=normal, dtype=np.float64)
-    solved, _ = cg(operator, backward(target).ravel(), rtol=1e-5, maxiter=500)
+    solved, _ = cg(operator, backward(target).ravel(), rtol=1e-4, maxiter=300)
     found = solved.reshape(d, d)
     return np.asarray((found + found.T) / 2)
 

@@ -146,8 +146,8 @@ def test_losses_by_hand():
 
 
 @pytest.mark.parametrize(
-    "make",
-    [lambda: PairMetricTuner(penalty=0), lambda: PairMetricTuner(rank=0), lambda: PairLinearTuner(loss="x")],
+    ("tuner", "setting"),
+    [(PairMetricTuner, {"penalty": 0}), (PairMetricTuner, {"rank": 0}), (PairLinearTuner, {"loss": "x"})],
 )
 def test_settings_that_make_no_sense(tuner, setting):
     with pytest.raises(UserError):

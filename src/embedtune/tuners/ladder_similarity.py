@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from embedtune.judging.folded import Candidate
 from embedtune.tuners.pair_linear import PairLinearTuner
@@ -21,7 +22,10 @@ def ladder_similarity(pairs: int) -> Iterator[Candidate]:
     The first is a closed form on the similarity before it is brought to unit length; the others
     descend on the cosine itself, gently and firmly.
     """
-    yield Candidate("pair-metric", PairMetricTuner(), STRENGTHS, rung=2)
-    yield Candidate("pair-linear (gentle)", PairLinearTuner(rate=3.0, scale=5.0), STRENGTHS, rung=2)
-    if pairs >= FEW:
-        yield Candidate("pair-linear (firm)", PairLinearTuner(rate=6.0, scale=9.0), STRENGTHS, rung=2)
+    tuners: list[tuple[str, Any]] = [
+        ("pair-metric", PairMetricTuner()),
+        ("pair-linear (gentle)", PairLinearTuner(rate=3.0, scale=5.0)),
+        ("pair-linear (firm)", PairLinearTuner(rate=6.0, scale=9.0)),
+    ]
+    for name, tuner in tuners[: 3 if pairs >= FEW else 2]:
+        yield Candidate(name, tuner, STRENGTHS, rung=2)

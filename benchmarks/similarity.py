@@ -10,6 +10,7 @@ on dev. Test is used once, by what was chosen.
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,18 @@ def main() -> None:
     parser.add_argument("--base", default=BASE, help="'{set}' stands for the name of the set")
     parser.add_argument("--labels", type=int, nargs="*", default=[], help="also with so many pairs")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reuse", action="store_true", help="take what is in out/similarity.json from there")
     options = parser.parse_args()
+    path = OUT / "similarity.json"
+    before = json.loads(path.read_text("utf-8")) if options.reuse and path.exists() else []
+    known = {(result["set"], result["asked"]): result for result in before}
     done = []
     for name in options.sets:
         for labels in [None, *options.labels]:
-            done.append(compare(name, labels, options))
+            done.append(known.get((name, labels)) or compare(name, labels, options))
             show(done[-1]["title"], *_table(done[-1:]))
-            write_json(OUT / "similarity.json", done)
-    write_section("similarity", "Similarity of scored pairs", _report(done, options.base))
+            write_json(path, done)
+            write_section("similarity", "Similarity of scored pairs", _report(done, options.base))
 
 
 def compare(name: str, labels: int | None, options: argparse.Namespace) -> dict[str, Any]:
@@ -102,7 +107,7 @@ def compare(name: str, labels: int | None, options: argparse.Namespace) -> dict[
     seconds = time.process_time() - start
     judge("embedtune", test.similarities(transform), seconds, method=method, out_of_fold=estimate)
     title = f"{name}, {len(train):,} pairs" + ("" if labels is None else " of them")
-    return {"set": name, "labels": len(train), "title": title, "n": len(test), "methods": methods}
+    return {"set": name, "asked": labels, "title": title, "n": len(test), "methods": methods}
 
 
 def choose(train: Scored, seed: int) -> tuple[Transform, str, dict[str, Any]]:

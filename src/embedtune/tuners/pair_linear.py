@@ -52,8 +52,6 @@ class PairLinearTuner:
     """Step size at the start; falls to zero in a straight line."""
     momentum: float = 0.9
     """Share of the last step that goes into the next."""
-    hold: float = 0.0
-    """Pull of A towards zero, a step: share of A times the step size."""
     floor: float = 0.5
     """Added to each eigenvalue of the second moment, in units of their mean."""
 
@@ -68,27 +66,27 @@ class PairLinearTuner:
         d = train.left.shape[1]
         residual, momentum = np.zeros((d, d), np.float32), np.zeros((d, d), np.float32)
         whiten = inverse_root(np.concatenate([train.left, train.right]), self.floor).astype(np.float32)
-        parts = max(len(train) // self.batch, 1)
-        passes = max(self.passes, -(-self.least_steps // parts))
         size = 1.0 if train.cosine else float(np.mean(np.einsum("ij,ij->i", train.left, train.left)))
-        step, total = 0, passes * parts
-        for _ in range(passes):
-            for rows in np.array_split(rng.permutation(len(train)), parts):
-                if budget.left <= 0:
-                    total = step  # leave both loops
-                    break
-                rate = np.float32(self.rate * (1 - step / total))
-                found = pair_gradient(residual, train, np.sort(rows), self.loss, self.scale / size)[1]
-                momentum *= np.float32(self.momentum)
-                momentum += whiten @ found @ whiten + np.float32(self.hold) * residual
-                residual -= rate * momentum
-                step += 1
-                budget.tell("tune", step, total)
-            if step >= total:
+        batches = self._batches(len(train), rng)
+        for step, rows in enumerate(batches):
+            if budget.left <= 0:
                 break
+            found = pair_gradient(residual, train, rows, self.loss, self.scale / size)[1]
+            momentum *= np.float32(self.momentum)
+            momentum += whiten @ found @ whiten
+            residual -= np.float32(self.rate * (1 - step / len(batches))) * momentum
+            budget.tell("tune", step + 1, len(batches))
         if not residual.any():
             return Identity()
         return Linear.shared(np.eye(d, dtype=np.float32) + residual, normalise=train.cosine)
+
+    def _batches(self, pairs: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
+        """Rows of every step, ascending: even parts of the shuffled pairs, pass after pass."""
+        parts = max(pairs // self.batch, 1)
+        passes = max(self.passes, -(-self.least_steps // parts))
+        return [
+            np.sort(rows) for _ in range(passes) for rows in np.array_split(rng.permutation(pairs), parts)
+        ]
 
 
 def pair_gradient(

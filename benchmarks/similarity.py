@@ -77,10 +77,10 @@ def compare(name: str, labels: int | None, options: argparse.Namespace) -> dict[
     everything = np.arange(len(test))
     methods: dict[str, dict[str, Any]] = {}
 
-    def judge(method: str, similarity: NDArray[np.float64], seconds: float, **more: Any) -> None:
+    def judge(name: str, similarity: NDArray[np.float64], seconds: float, **more: Any) -> None:
         values = spearman_values(similarity, test.score) - base
         gain = gain_of(values, test.groups, options.seed)
-        methods[method] = {
+        methods[name] = {
             "spearman": float(spearmanr(similarity, test.score)[0]),
             "pearson": float(pearsonr(similarity, test.score)[0]),
             "seen": _part(similarity, test, found.test_seen),

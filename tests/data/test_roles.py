@@ -39,6 +39,11 @@ from embedtune.errors import DataError
         (["positive", "document", "query"], "retrieval", {"query": "query", "positive": "positive"}),
         (["text", "label"], "classification", {"text": "text", "label": "label"}),
         (["label", "utterance", "id"], "classification", {"text": "utterance", "label": "label", "id": "id"}),
+        (
+            ["text_a", "text_b", "label"],
+            "similarity",
+            {"sentence1": "text_a", "sentence2": "text_b", "score": "label"},
+        ),
         (["question", "category"], "classification", {"text": "question", "label": "category"}),
     ],
 )
@@ -79,9 +84,10 @@ def test_named_column_that_is_not_there() -> None:
 
 def test_columns_that_say_nothing_are_listed_with_what_is_expected() -> None:
     with pytest.raises(DataError) as caught:
-        understand(["sentence1", "sentence2"], where="t.csv:1")
+        understand(["left", "right"], where="t.csv:1")
     assert str(caught.value) == (
-        "t.csv:1: no column for 'query' and 'positive'; columns seen: sentence1, sentence2; expected are "
-        "(query, positive[, negative…][, score][, split]) or (text, label[, split]): rename the columns, "
-        "or say which column it is with --role query=COLUMN --role positive=COLUMN (in Python: roles={…})"
+        "t.csv:1: no column for 'query' and 'positive'; columns seen: left, right; expected are "
+        "(query, positive[, negative…][, score][, split]), (text, label[, split]) or (sentence1, sentence2, "
+        "score[, split]): rename the columns, or say which column it is with --role query=COLUMN "
+        "--role positive=COLUMN (in Python: roles={…})"
     )

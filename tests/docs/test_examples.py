@@ -42,6 +42,12 @@ def test_sentence_transformers_roundtrip(run):
     assert "stock loader: exact" in run("sentence_transformers_roundtrip.py", "stock")
 
 
+def test_duplicates(run):
+    said = run("duplicates.py")
+    assert said.count("same from a similarity of") == 2
+    assert "groups of questions that ask the same" in said
+
+
 def test_every_example_is_run_here():
     here = Path(__file__).read_text("utf-8")
     assert all(f'"{path.name}"' in here for path in EXAMPLES.glob("*.py"))

@@ -15,6 +15,7 @@ from embedtune.cli.encode import encode
 from embedtune.cli.errors import guarded
 from embedtune.cli.evaluate import evaluate
 from embedtune.cli.search import search
+from embedtune.cli.suggest import suggest
 from embedtune.cli.tune import tune
 
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
@@ -24,6 +25,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (evaluate, "embedtune evaluate pairs.csv --model tuned --against all-MiniLM-L6-v2"),
     (encode, "embedtune encode pairs.csv --base tuned --out vectors"),
     (search, 'embedtune search pairs.csv --model tuned "heart racing at night" -k 5'),
+    (suggest, "embedtune suggest pairs.csv --model tuned -n 20 --out to_label.csv"),
     (doctor, "embedtune doctor"),
 )
 """Each command and the example that its help shows."""

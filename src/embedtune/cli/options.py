@@ -38,7 +38,7 @@ Budget = Annotated[
 ]
 Task = Annotated[
     str | None,
-    typer.Option(metavar="TASK", help="retrieval or classification; inferred where not given."),
+    typer.Option(metavar="TASK", help="retrieval, classification or similarity; inferred where not given."),
 ]
 Roles = Annotated[
     list[str] | None,

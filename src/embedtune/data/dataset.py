@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune.data.problems import Problem
 
-Task = Literal["retrieval", "classification"]
+Task = Literal["retrieval", "classification", "similarity"]
 
 _PLACE: dict[str, pa.DataType] = {"file": pa.string(), "line": pa.int64()}
 
@@ -31,6 +31,11 @@ _JUDGED: dict[str, pa.DataType] = {"query": pa.int32(), "document": pa.int32(), 
 QRELS = pa.schema({**_JUDGED, "split": pa.string(), **_PLACE})
 """Schema of judgements: row numbers of the two tables; a grade of 0 or less says 'not relevant'."""
 
+_SCORED: dict[str, pa.DataType] = {"left": pa.int32(), "right": pa.int32(), "score": pa.float64()}
+
+PAIRS = pa.schema({**_SCORED, "split": pa.string(), **_PLACE})
+"""Schema of scored pairs: row numbers of two documents; a higher score says 'more alike'."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -39,7 +44,7 @@ class Dataset:
     Parameters
     ----------
     task : str
-        ``"retrieval"`` or ``"classification"``.
+        ``"retrieval"``, ``"classification"`` or ``"similarity"``.
     documents : pyarrow.Table
         Schema :data:`ITEMS`; for classification the labelled items, with a column
         ``label`` (list of strings) and a column ``split``.
@@ -47,6 +52,8 @@ class Dataset:
         Schema :data:`ITEMS`; empty for classification.
     qrels : pyarrow.Table
         Schema :data:`QRELS`; empty for classification.
+    pairs : pyarrow.Table
+        Schema :data:`PAIRS`, scored pairs of documents; empty but for similarity.
     roles : dict
         Which column or file was understood as what, for the user to confirm.
     source : str
@@ -59,6 +66,7 @@ class Dataset:
     documents: pa.Table
     queries: pa.Table = field(default_factory=ITEMS.empty_table)
     qrels: pa.Table = field(default_factory=QRELS.empty_table)
+    pairs: pa.Table = field(default_factory=PAIRS.empty_table)
     roles: dict[str, str] = field(default_factory=dict)
     source: str = "data"
     problems: tuple[Problem, ...] = ()
@@ -66,7 +74,8 @@ class Dataset:
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits present, train, dev and test first."""
-        table = self.documents if self.task == "classification" else self.qrels
+        tables = {"classification": self.documents, "similarity": self.pairs}
+        table = tables.get(self.task, self.qrels)
         found = set(cells(table, "split"))
         known = [name for name in ("train", "dev", "test") if name in found]
         return (*known, *sorted(found - set(known)))
@@ -138,6 +147,7 @@ class Dataset:
             (self.queries, ("id", "text")),
             (self.documents, ("id", "text", "label", "split")),
             (self.qrels, ("query", "document", "grade", "split")),
+            *([(self.pairs, ("left", "right", "score", "split"))] if len(self.pairs) else []),
         ):
             kept = table.select([name for name in columns if name in table.column_names]).combine_chunks()
             sink = pa.BufferOutputStream()
@@ -165,6 +175,11 @@ def labelled(rows: Sequence[tuple[str, str, str, int, list[str], str]]) -> pa.Ta
 def judgements(rows: Sequence[tuple[int, int, float, str, str, int]]) -> pa.Table:
     """Build a table of :data:`QRELS` from (query, document, grade, split, file, line) rows."""
     return _table(rows, QRELS)
+
+
+def scored_pairs(rows: Sequence[tuple[int, int, float, str, str, int]]) -> pa.Table:
+    """Build a table of :data:`PAIRS` from (left, right, score, split, file, line) rows."""
+    return _table(rows, PAIRS)
 
 
 def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:

@@ -18,7 +18,8 @@ class ExampleRow:
 
     text: str
     targets: list[str]
-    """The relevant documents' texts or the labels; at most three, shortened."""
+    """The relevant documents' texts or the labels; at most three, shortened. Of a scored pair, the other
+    sentence with the score."""
     split: str
 
 
@@ -29,9 +30,11 @@ class Description:
     task: Task
     source: str
     counts: dict[str, int]
-    """Of queries, documents and judgements; for classification of texts and labels."""
+    """Of queries, documents and judgements; for classification of texts and labels, for similarity of
+    sentences and pairs."""
     splits: dict[str, dict[str, int]]
-    """For each split, its queries and positive judgements; for classification its texts."""
+    """For each split, its queries and positive judgements; for classification its texts, for
+    similarity its pairs."""
     roles: dict[str, str]
     """Role to the column or file that plays it."""
     examples: list[ExampleRow]
@@ -59,8 +62,8 @@ def describe(dataset: Dataset) -> Description:
 
     The examples are taken from the beginning, the middle and the end of the labelled rows.
     """
-    inside = _classification(dataset) if dataset.task == "classification" else _retrieval(dataset)
-    counts, splits, rows = inside
+    kinds = {"classification": _classification, "similarity": _similarity}
+    counts, splits, rows = kinds.get(dataset.task, _retrieval)(dataset)
     return Description(dataset.task, dataset.source, counts, splits, dict(dataset.roles), rows)
 
 
@@ -98,6 +101,22 @@ def _classification(dataset: Dataset) -> _Inside:
     rows = [
         ExampleRow(_shorten(dataset.document_texts[row]), dataset.labels[row][:_POSITIVES], names[row])
         for row in _spread(len(names))
+    ]
+    return counts, splits, rows
+
+
+def _similarity(dataset: Dataset) -> _Inside:
+    counts = {"sentences": len(dataset.documents), "pairs": len(dataset.pairs)}
+    names = cells(dataset.pairs, "split")
+    splits = {split: {"pairs": names.count(split)} for split in dataset.splits}
+    texts, pairs = dataset.document_texts, dataset.pairs.to_pylist()
+    rows = [
+        ExampleRow(
+            _shorten(texts[pair["left"]]),
+            [f"{_shorten(texts[pair['right']])} ({pair['score']:g})"],
+            pair["split"],
+        )
+        for pair in (pairs[row] for row in _spread(len(pairs)))
     ]
     return counts, splits, rows
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from embedtune.data.dataset import Dataset
+from embedtune.data.dataset import PAIRS, Dataset
 from embedtune.errors import DataError
 
 TEST = "test"
@@ -37,6 +38,11 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     new = [i for i, text in enumerate(test.document_texts) if text not in row]
     row.update({test.document_texts[i]: len(dataset.documents) + k for k, i in enumerate(new)})
     column = np.array([row[text] for text in test.document_texts], np.int32)
+    documents = pa.concat_tables(
+        [dataset.documents, _renamed(test.documents.take(pa.array(new, pa.int64())), dataset.documents)]
+    )
+    if dataset.task == "similarity":
+        return replace(dataset, documents=documents, pairs=_joined_pairs(dataset, test, column))
     qrels = test.qrels
     moved = pa.table(
         {
@@ -49,12 +55,19 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     kept = _without_test(dataset.qrels)
     return replace(
         dataset,
-        documents=pa.concat_tables(
-            [dataset.documents, _renamed(test.documents.take(pa.array(new, pa.int64())), dataset.documents)]
-        ),
+        documents=documents,
         queries=pa.concat_tables([dataset.queries, _renamed(test.queries, dataset.queries)]),
         qrels=pa.concat_tables([kept, moved]),
     )
+
+
+def _joined_pairs(dataset: Dataset, test: Dataset, column: NDArray[np.int32]) -> pa.Table:
+    """Scored pairs of both; ``column`` says where the documents of ``test`` are now."""
+    moved = {name: pa.array(column[test.pairs[name].to_numpy()], pa.int32()) for name in ("left", "right")}
+    rest = {name: test.pairs[name] for name in ("score", "file", "line")}
+    split = pa.array([TEST] * len(test.pairs), pa.string())
+    table = pa.table({**moved, **rest, "split": split}).select(PAIRS.names)
+    return pa.concat_tables([_without_test(dataset.pairs), table.cast(PAIRS)])
 
 
 def _without_test(table: pa.Table) -> pa.Table:

@@ -46,15 +46,37 @@ _NAMES: dict[Task, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "split": _SPLIT,
         "id": (("id", "_id", "text_id"), ()),
     },
+    "similarity": {
+        "sentence1": (
+            ("sentence1", "sentence_1", "sentence_a", "text1", "text_1", "text_a", "question1"),
+            (),
+        ),
+        "sentence2": (
+            ("sentence2", "sentence_2", "sentence_b", "text2", "text_2", "text_b", "question2"),
+            (),
+        ),
+        "score": (
+            (
+                *("score", "similarity", "similarity_score", "relatedness", "relatedness_score"),
+                *("relatedness_judgment", "is_duplicate"),
+            ),
+            ("label", "rating", "gold"),
+        ),
+        "split": _SPLIT,
+    },
 }
 """Task, role: the names that say it, and weaker names that count only where none of the first is there."""
 
 _REQUIRED: dict[Task, tuple[str, ...]] = {
     "retrieval": ("query", "positive"),
     "classification": ("text", "label"),
+    "similarity": ("sentence1", "sentence2", "score"),
 }
 _NEGATIVE = re.compile(r"(hard_)?(negatives?|neg|text_neg|neg_text|negative_text|neg_doc)(_?\d+)?")
-_EXPECTED = "expected are (query, positive[, negative…][, score][, split]) or (text, label[, split])"
+_EXPECTED = (
+    "expected are (query, positive[, negative…][, score][, split]), (text, label[, split]) "
+    "or (sentence1, sentence2, score[, split])"
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +129,7 @@ def understand(
         File and line, for messages.
     task : str, optional
         The task; otherwise retrieval where there are a query and a positive, classification where
-        there are a text and a label.
+        there are a text and a label, similarity where there are two sentences and a score.
     roles : dict, optional
         Columns named by the user; these come first.
 

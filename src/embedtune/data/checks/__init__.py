@@ -10,6 +10,7 @@ from embedtune.data.checks.amount import concentrated_labels, few_labels, rare_l
 from embedtune.data.checks.finding import SHOWN, Example, Finding
 from embedtune.data.checks.judgements import contradictions, query_equals_document, without_positive
 from embedtune.data.checks.label_errors import likely_label_errors, near_duplicates_with_other_labels
+from embedtune.data.checks.scored import SCORED_CHECKS
 from embedtune.data.checks.splits import empty_splits, near_duplicates_across_splits, same_text_across_splits
 from embedtune.data.checks.texts import duplicates, empty_documents, too_long
 from embedtune.data.dataset import Dataset, Task
@@ -87,7 +88,7 @@ def check(
     """
     dataset = read(source, task=task, roles=roles, strict=False)
     findings = [*_from_reading(dataset.problems)]
-    for run in CHECKS:
+    for run in SCORED_CHECKS if dataset.task == "similarity" else CHECKS:
         findings.extend(run(dataset))
     if encoder is not None:
         findings.extend(too_long(dataset, encoder))

@@ -11,10 +11,15 @@ from embedtune.data.problems import place
 from embedtune.data.readers import Request
 from embedtune.data.readers.labels import Labels
 from embedtune.data.readers.pairs import Pairs
+from embedtune.data.readers.scored import ScoredRows
 from embedtune.data.roles import Layout, understand
 from embedtune.errors import DataError
 
-BUILDERS: dict[str, type[Pairs] | type[Labels]] = {"retrieval": Pairs, "classification": Labels}
+BUILDERS: dict[str, type[Pairs] | type[Labels] | type[ScoredRows]] = {
+    "retrieval": Pairs,
+    "classification": Labels,
+    "similarity": ScoredRows,
+}
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ def build(parts: Sequence[Part], asked: Request, source: str) -> Dataset:
     DataError
         When the columns are not understood, or name different tasks.
     """
-    builder: Pairs | Labels | None = None
+    builder: Pairs | Labels | ScoredRows | None = None
     layout: Layout | None = None
     roles: dict[str, str] = {}
     empty = []

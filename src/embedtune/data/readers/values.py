@@ -72,8 +72,8 @@ def as_id(value: Any, column: str, file: str, line: int) -> str:
     raise wrong(seen, column, file, line, "give every row an id, a string or a whole number")
 
 
-def as_score(value: Any, column: str, file: str, line: int) -> float:
-    """Give a cell's score.
+def as_score(value: Any, column: str, file: str, line: int, *, says: str = "above 0 is relevant") -> float:
+    """Give a cell's score; ``says`` tells in messages what scores stand for.
 
     Raises
     ------
@@ -88,10 +88,10 @@ def as_score(value: Any, column: str, file: str, line: int) -> float:
             column,
             file,
             line,
-            "write the score as a number: above 0 is relevant",
+            f"write the score as a number: {says}",
         ) from None
     if not math.isfinite(score):
-        raise wrong(f"the score is {score}", column, file, line, "write a finite number: above 0 is relevant")
+        raise wrong(f"the score is {score}", column, file, line, f"write a finite number: {says}")
     return score
 
 

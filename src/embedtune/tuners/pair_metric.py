@@ -1,0 +1,128 @@
+"""Closed form: the symmetric positive form that explains the scores of pairs, held to the identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, cg
+
+from embedtune.errors import UserError
+from embedtune.transforms import Identity, Linear
+from embedtune.tuners.base import Budget
+from embedtune.tuners.scored import ScoredPairs
+from embedtune.types import Vectors
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMetricTuner:
+    """Regression of the scores on products of coordinates; the map is the root of what it finds.
+
+    The similarity of a pair is ``l' M r`` with M symmetric and positive, and the map of both sides
+    ``W = M^(1/2)``. With ``M = I + S A S``, S the inverse root of the vectors' second moment, and
+    ``t_i`` the score of a pair on the scale of its similarity less that similarity, this minimises::
+
+        sum_i (c + l_i' S A S r_i - t_i)^2 + penalty * f * |A|^2
+
+    over A and c, where f is the mean square of the features, so that one penalty serves any
+    number of pairs. It is a ridge regression with d (d + 1) / 2 coefficients, solved exactly (by
+    conjugate gradients, without forming the features).
+
+    References
+    ----------
+    Metric learning as regression on pairs: Kulis 2013, Metric Learning: A Survey, Foundations and
+    Trends in Machine Learning 5(4), sections 2.2 and 2.3; ours shrinks to the identity, on whitened
+    coordinates. Projection to the positive cone: Higham 1988, Linear Algebra and its Applications 103.
+    """
+
+    name: ClassVar[str] = "pair-metric"
+    tasks: ClassVar[tuple[str, ...]] = ("similarity",)
+    needs: ClassVar[str] = "vectors"
+
+    penalty: float = 3.0
+    """Above 0, in units of the mean square of the features; more holds closer to the identity."""
+    rank: int | None = None
+    """Rank of A, from 1: its eigenvalues of largest size are kept; None for all."""
+    floor: float = 1.0
+    """Added to each eigenvalue of the second moment, in units of their mean."""
+
+    def __post_init__(self) -> None:
+        if not self.penalty > 0:
+            raise UserError(f"pair-metric: penalty is {self.penalty}", fix="give a number above 0")
+        if self.rank is not None and self.rank < 1:
+            raise UserError(f"pair-metric: rank is {self.rank}", fix="give a whole number from 1, or None")
+
+    def fit(self, train: ScoredPairs, *, seed: int = 0, budget: Budget | None = None) -> Linear | Identity:
+        """Solve for the map of both sides, (d, d), symmetric; the identity where scores say nothing."""
+        whiten = inverse_root(np.concatenate([train.left, train.right]), self.floor)
+        target = scores_as_similarities(train)
+        if target is None:
+            return Identity()
+        u, v = (np.asarray(x @ whiten, np.float32) for x in (train.left, train.right))
+        own = np.einsum("ij,ij->i", train.left, train.right, dtype=np.float64)
+        found = _regress(u, v, target - own, self.penalty)
+        if self.rank is not None:
+            values, axes = np.linalg.eigh(found)
+            kept = np.argsort(-np.abs(values))[: self.rank]
+            found = (axes[:, kept] * values[kept]) @ axes[:, kept].T
+        root = positive_root(np.eye(len(found)) + whiten @ found @ whiten)
+        return Linear.shared(np.ascontiguousarray(root, np.float32), normalise=train.cosine)
+
+
+def _regress(u: Vectors, v: Vectors, target: Matrix, penalty: float) -> Matrix:
+    """Ridge regression of ``target`` (n,) on ``u_i' A v_i`` and a constant; gives A, symmetric (d, d)."""
+    d = u.shape[1]
+
+    def forward(a: Matrix) -> Matrix:
+        found = np.einsum("ij,ij->i", u @ a.astype(np.float32), v, dtype=np.float64)
+        return np.asarray(found - found.mean())
+
+    def backward(residual: Matrix) -> Matrix:
+        weighted = u * (residual - residual.mean()).astype(np.float32)[:, None]
+        moment = (weighted.T @ v).astype(np.float64)
+        return np.asarray((moment + moment.T) / 2)
+
+    squares = np.sum(u * u, axis=1) * np.sum(v * v, axis=1) + np.einsum("ij,ij->i", u, v) ** 2
+    hold = penalty * float(squares.sum()) / (d * (d + 1))
+
+    def normal(flat: Matrix) -> Matrix:
+        a = flat.reshape(d, d)
+        a = (a + a.T) / 2
+        return np.asarray(backward(forward(a)) + hold * a).ravel()
+
+    operator = LinearOperator((d * d, d * d), matvec=normal, dtype=np.float64)
+    solved, _ = cg(operator, backward(target).ravel(), rtol=1e-4, maxiter=300)
+    found = solved.reshape(d, d)
+    return np.asarray((found + found.T) / 2)
+
+
+def scores_as_similarities(train: ScoredPairs) -> Matrix | None:
+    """Scores (n,) on the scale of the similarities: moved and stretched to fit them best.
+
+    None where scores do not rise with similarity at all, or are all the same.
+    """
+    own = np.einsum("ij,ij->i", train.left, train.right, dtype=np.float64)
+    score = train.score - train.score.mean()
+    spread, together = float(np.mean((own - own.mean()) ** 2)), float(np.mean((own - own.mean()) * score))
+    if together <= 0 or spread <= 0:
+        return None
+    return np.asarray(own.mean() + score * (spread / together))
+
+
+def positive_root(form: Matrix, least: float = 1e-4) -> Matrix:
+    """Give the symmetric root of the symmetric ``form`` (d, d), eigenvalues below ``least`` raised to it."""
+    values, axes = np.linalg.eigh(form)
+    return np.asarray((axes * np.sqrt(np.maximum(values, least))) @ axes.T)
+
+
+def inverse_root(x: Vectors, floor: float) -> Matrix:
+    """(second moment about the mean / its mean eigenvalue + floor)^(-1/2), (d, d)."""
+    x = x - x.mean(axis=0)
+    values, axes = np.linalg.eigh((x.T @ x).astype(np.float64) / len(x))
+    values = np.maximum(values, 0)
+    values /= max(values.mean(), 1e-30)
+    return np.asarray((axes * (values + floor) ** -0.5) @ axes.T)

@@ -1,0 +1,90 @@
+"""Scored pairs as a problem: rounds without leaks, values that mean to the correlation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr, spearmanr
+
+from embedtune.errors import UserError
+from embedtune.judging.scored import Scored
+from embedtune.judging.scored_curve import scored_curve
+from embedtune.transforms import Identity, Linear
+
+
+def problem(n=60, d=5, seed=0):
+    rng = np.random.default_rng(seed)
+    items = rng.standard_normal((2 * n, d)).astype(np.float32)
+    items /= np.linalg.norm(items, axis=1, keepdims=True)
+    left, right = np.arange(n), np.arange(n, 2 * n)
+    right[1] = right[0]
+    return Scored(items, left, right, rng.integers(0, 6, n).astype(float))
+
+
+def test_values_mean_to_the_correlation_of_the_mapped_pairs():
+    some = problem()
+    w = np.diag([3, 1, 1, 0.5, 1]).astype(np.float32)
+    rows = np.arange(5, 50)
+    a, b = some.items[some.left[rows]] @ w, some.items[some.right[rows]] @ w
+    cosine = np.sum(a * b, axis=1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    found = some.evaluate(Linear.shared(w), rows, None, ("spearman", "pearson"))
+    assert found["spearman"].shape == (45,)
+    assert found["spearman"].mean() == pytest.approx(spearmanr(cosine, some.score[rows])[0], abs=1e-6)
+    assert found["pearson"].mean() == pytest.approx(pearsonr(cosine, some.score[rows])[0], abs=1e-6)
+
+
+def test_rounds_hold_out_every_pair_once_and_train_on_other_sentences():
+    some = problem()
+    assert some.groups[0] == some.groups[1]
+    rounds = some.rounds(0)
+    assert sorted(np.concatenate([one.held for one in rounds])) == list(range(60))
+    for one in rounds:
+        assert one.natural.all()
+        assert len(one.natural) == len(one.held)
+        train = some.training(one.train)
+        assert train.left.shape == (len(one.train), 5)
+        assert not np.isin(some.right[one.held], some.right[one.train]).any()
+
+
+def test_sentences_that_are_nearly_the_same_stay_together():
+    some = problem()
+    alike = np.arange(len(some.items))
+    alike[some.left[9]] = some.right[30]
+    other = Scored(some.items, some.left, some.right, some.score, alike=alike)
+    assert some.groups[9] != some.groups[30]
+    assert other.groups[9] == other.groups[30]
+
+
+def test_which_pairs_have_a_sentence_that_was_trained_on():
+    some = problem()
+    assert some.take(np.array([0, 5])).seen(some.take(np.array([1, 2]))).tolist() == [True, False]
+    with pytest.raises(UserError):
+        some.seen(problem(seed=1))
+
+
+def test_unknown_metrics_and_no_rows():
+    some = problem()
+    with pytest.raises(UserError, match="spearman, pearson"):
+        some.evaluate(Identity(), np.arange(3), None, ("ndcg@10",))
+    assert some.evaluate(Identity(), np.arange(0), None)["spearman"].shape == (0,)
+
+
+def test_the_learning_curve_trains_on_nested_parts_and_says_what_more_pairs_bring():
+    sizes = []
+    better = Linear.shared(np.diag([3, 1, 1, 0.5, 1]).astype(np.float32))
+
+    def fit(pairs):
+        sizes.append(len(pairs))
+        return better.scaled(min(1.0, len(pairs) / 200))  # a tuner that comes nearer with more pairs
+
+    some = problem(400)
+    a, b = (better.documents(some.items[rows]) for rows in (some.left, some.right))
+    some = Scored(some.items, some.left, some.right, np.sum(a * b, axis=1).astype(float))
+    found = scored_curve(some, fit)
+    assert found.sizes == [50, 100, 200, 400]
+    assert sizes[:4] == [40, 80, 160, sizes[3]]
+    assert 310 <= sizes[3] <= 330
+    assert len(sizes) == 20
+    assert found.gains == sorted(found.gains)
+    assert found.forecasts[0].more > 0
+    assert found.forecasts[1].gain <= 1

@@ -82,6 +82,7 @@ def test_columns_that_say_nothing_are_listed_with_what_is_expected() -> None:
         understand(["sentence1", "sentence2"], where="t.csv:1")
     assert str(caught.value) == (
         "t.csv:1: no column for 'query' and 'positive'; columns seen: sentence1, sentence2; expected are "
-        "(query, positive[, negative…][, score][, split]) or (text, label[, split]): rename the columns, "
-        "or say which column it is with --role query=COLUMN --role positive=COLUMN (in Python: roles={…})"
+        "(query, positive[, negative…][, score][, split]), (text, label[, split]) or "
+        "(user, item[, rating]): rename the columns, or say which column it is "
+        "with --role query=COLUMN --role positive=COLUMN (in Python: roles={…})"
     )

@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune.data.problems import Problem
 
-Task = Literal["retrieval", "classification"]
+Task = Literal["retrieval", "classification", "recommendation"]
 
 _PLACE: dict[str, pa.DataType] = {"file": pa.string(), "line": pa.int64()}
 
@@ -31,6 +31,11 @@ _JUDGED: dict[str, pa.DataType] = {"query": pa.int32(), "document": pa.int32(), 
 QRELS = pa.schema({**_JUDGED, "split": pa.string(), **_PLACE})
 """Schema of judgements: row numbers of the two tables; a grade of 0 or less says 'not relevant'."""
 
+_CHOICE: dict[str, pa.DataType] = {"user": pa.string(), "item": pa.int32(), "rating": pa.float32()}
+
+INTERACTIONS = pa.schema({**_CHOICE, "time": pa.int64(), "split": pa.string(), **_PLACE})
+"""Schema of interactions: row number of the item; rating and time (milliseconds since 1970) may be null."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -39,7 +44,7 @@ class Dataset:
     Parameters
     ----------
     task : str
-        ``"retrieval"`` or ``"classification"``.
+        ``"retrieval"``, ``"classification"`` or ``"recommendation"``.
     documents : pyarrow.Table
         Schema :data:`ITEMS`; for classification the labelled items, with a column
         ``label`` (list of strings) and a column ``split``.
@@ -47,6 +52,8 @@ class Dataset:
         Schema :data:`ITEMS`; empty for classification.
     qrels : pyarrow.Table
         Schema :data:`QRELS`; empty for classification.
+    interactions : pyarrow.Table
+        Schema :data:`INTERACTIONS`, over the documents, which are the items; empty for other tasks.
     roles : dict
         Which column or file was understood as what, for the user to confirm.
     source : str
@@ -62,11 +69,13 @@ class Dataset:
     roles: dict[str, str] = field(default_factory=dict)
     source: str = "data"
     problems: tuple[Problem, ...] = ()
+    interactions: pa.Table = field(default_factory=INTERACTIONS.empty_table)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits present, train, dev and test first."""
-        table = self.documents if self.task == "classification" else self.qrels
+        tables = {"classification": self.documents, "recommendation": self.interactions}
+        table = tables.get(self.task, self.qrels)
         found = set(cells(table, "split"))
         known = [name for name in ("train", "dev", "test") if name in found]
         return (*known, *sorted(found - set(known)))
@@ -134,11 +143,14 @@ class Dataset:
     def fingerprint(self) -> str:
         """sha256 over ids, texts, judgements and labels; places in files do not count."""
         digest = hashlib.sha256(self.task.encode())
-        for table, columns in (
+        parts = [
             (self.queries, ("id", "text")),
             (self.documents, ("id", "text", "label", "split")),
             (self.qrels, ("query", "document", "grade", "split")),
-        ):
+        ]
+        if self.task == "recommendation":
+            parts.append((self.interactions, ("user", "item", "rating", "time", "split")))
+        for table, columns in parts:
             kept = table.select([name for name in columns if name in table.column_names]).combine_chunks()
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, kept.schema) as writer:

@@ -59,8 +59,8 @@ def describe(dataset: Dataset) -> Description:
 
     The examples are taken from the beginning, the middle and the end of the labelled rows.
     """
-    inside = _classification(dataset) if dataset.task == "classification" else _retrieval(dataset)
-    counts, splits, rows = inside
+    kinds = {"classification": _classification, "recommendation": _recommendation}
+    counts, splits, rows = kinds.get(dataset.task, _retrieval)(dataset)
     return Description(dataset.task, dataset.source, counts, splits, dict(dataset.roles), rows)
 
 
@@ -99,6 +99,26 @@ def _classification(dataset: Dataset) -> _Inside:
         ExampleRow(_shorten(dataset.document_texts[row]), dataset.labels[row][:_POSITIVES], names[row])
         for row in _spread(len(names))
     ]
+    return counts, splits, rows
+
+
+def _recommendation(dataset: Dataset) -> _Inside:
+    users, names = cells(dataset.interactions, "user"), cells(dataset.interactions, "split")
+    chosen = dataset.interactions["item"].to_numpy()
+    counts = {"users": len(set(users)), "items": len(dataset.documents), "interactions": len(users)}
+    splits = {
+        split: {
+            "users": len({user for user, name in zip(users, names, strict=True) if name == split}),
+            "interactions": names.count(split),
+        }
+        for split in dataset.splits
+    }
+    shown = list(dict.fromkeys(users))
+    rows = []
+    for at in _spread(len(shown)):
+        own = [row for row, user in enumerate(users) if user == shown[at]][:_POSITIVES]
+        texts = [dataset.document_texts[chosen[row]] or dataset.document_ids[chosen[row]] for row in own]
+        rows.append(ExampleRow(f"user {shown[at]}", [_shorten(text) for text in texts], names[own[0]]))
     return counts, splits, rows
 
 

@@ -1,9 +1,9 @@
-"""Two vectors for each known item, one for histories and one to be found; new items get theirs from content."""
+"""Two vectors for each known item, one for histories, one to be found; content gives those of new items."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
 from typing import Any, ClassVar
@@ -100,7 +100,7 @@ class ItemFactors:
         return self.histories(x)
 
     def histories(self, x: Vectors, ids: Sequence[str] | None = None) -> Vectors:
-        """Give what items (n, d) add to a history's sum, (n, width); not of unit length: lengths are weights."""
+        """Give what items (n, d) add to a history's sum, (n, width); lengths are weights, so not of unit length."""
         x = as_block(x, self.content_history.shape[1])
         y = np.zeros((len(x), self.width), np.float32)
         rank = self.history.shape[1]
@@ -125,9 +125,7 @@ class ItemFactors:
         self, x: Vectors, ids: Sequence[str] | None, table: Vectors, content: Vectors
     ) -> list[tuple[slice, Vectors]]:
         if ids is not None and len(ids) != len(x):
-            raise VectorError(
-                f"{len(x)} vectors came with {len(ids)} ids", fix="give one id for each row"
-            )
+            raise VectorError(f"{len(x)} vectors came with {len(ids)} ids", fix="give one id for each row")
         rows = np.full(len(x), -1, np.int64)
         if ids is not None:
             rows = np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
@@ -137,7 +135,9 @@ class ItemFactors:
         ]
 
     def _mixed(self, x: Vectors, y: Vectors) -> Vectors:
-        return y if self.strength == 1 else unit_length((1 - self.strength) * x + np.float32(self.strength) * y)
+        return (
+            y if self.strength == 1 else unit_length((1 - self.strength) * x + np.float32(self.strength) * y)
+        )
 
     def scaled(self, strength: float) -> ItemFactors | Identity:
         """Mix with the vectors as they were: 0 is the identity, 1 the map itself.
@@ -153,11 +153,7 @@ class ItemFactors:
             return self
         if self.width != self.content_found.shape[1]:
             raise UserError("only a map that keeps the width can be mixed", fix="keep strength at 1")
-        return ItemFactors(**{**self._fields(), "strength": float(strength) * self.strength})
-
-    def _fields(self) -> dict[str, Any]:
-        names = ("ids", "history", "found", "content_history", "content_found", "width", "pooling")
-        return {name: getattr(self, name) for name in (*names, "longest", "strength")}
+        return replace(self, strength=float(strength) * self.strength)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Give the tables, the maps, the ids as Arrow keeps strings, and the settings."""
@@ -187,10 +183,12 @@ class ItemFactors:
         buffers = [None, pa.py_buffer(offsets.tobytes()), pa.py_buffer(tensors["ids.utf8"].tobytes())]
         text = pa.Array.from_buffers(pa.large_string(), len(offsets) - 1, buffers)
         text.validate(full=True)
-        names = ("history", "found", "content_history", "content_found")
         return cls(
             tuple(str(name) for name in text.to_pylist()),
-            *(tensors[name] for name in names),
+            tensors["history"],
+            tensors["found"],
+            tensors["content_history"],
+            tensors["content_found"],
             width=int(settings["width"]),
             pooling=Pooling(**settings["pooling"]),
             longest=float(settings["longest"]),

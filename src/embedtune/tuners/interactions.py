@@ -63,7 +63,7 @@ class Interactions:
         users: int | None = None,
         similarity: Similarity = "cosine",
     ) -> Interactions:
-        """Sort by user and time; of a choice made twice the latest counts. Rows of one time keep their order."""
+        """Sort by user and time; of a choice made twice the latest counts."""
         user, item = np.asarray(user, np.int64), np.asarray(item, np.int64)
         order = np.lexsort((user,) if time is None else (time, user))
         pair = user[order] * len(items) + item[order]

@@ -8,6 +8,13 @@ from typing import Any
 from embedtune.data import read
 from embedtune.data.checks.amount import concentrated_labels, few_labels, rare_labels
 from embedtune.data.checks.finding import SHOWN, Example, Finding
+from embedtune.data.checks.histories import (
+    earlier_tests,
+    few_users,
+    items_without_interactions,
+    repeated_interactions,
+    single_interactions,
+)
 from embedtune.data.checks.judgements import contradictions, query_equals_document, without_positive
 from embedtune.data.checks.splits import empty_splits, near_duplicates_across_splits, same_text_across_splits
 from embedtune.data.checks.texts import duplicates, empty_documents, too_long
@@ -31,6 +38,17 @@ CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
     concentrated_labels,
 )
 """The checks that need nothing but the data, in the order in which they run."""
+
+HISTORY_CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
+    empty_documents,
+    duplicates,
+    few_users,
+    single_interactions,
+    items_without_interactions,
+    repeated_interactions,
+    earlier_tests,
+)
+"""Those of recommendation."""
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 _READING = {
@@ -84,7 +102,7 @@ def check(
     """
     dataset = read(source, task=task, roles=roles, strict=False)
     findings = [*_from_reading(dataset.problems)]
-    for run in CHECKS:
+    for run in HISTORY_CHECKS if dataset.task == "recommendation" else CHECKS:
         findings.extend(run(dataset))
     if encoder is not None:
         findings.extend(too_long(dataset, encoder))

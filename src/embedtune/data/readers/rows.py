@@ -9,12 +9,18 @@ from typing import Any
 from embedtune.data.dataset import Dataset
 from embedtune.data.problems import place
 from embedtune.data.readers import Request
+from embedtune.data.readers.histories import Histories
 from embedtune.data.readers.labels import Labels
 from embedtune.data.readers.pairs import Pairs
 from embedtune.data.roles import Layout, understand
 from embedtune.errors import DataError
 
-BUILDERS: dict[str, type[Pairs] | type[Labels]] = {"retrieval": Pairs, "classification": Labels}
+Builder = Pairs | Labels | Histories
+BUILDERS: dict[str, type[Pairs] | type[Labels] | type[Histories]] = {
+    "retrieval": Pairs,
+    "classification": Labels,
+    "recommendation": Histories,
+}
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,17 @@ class Part:
     """Line (or row number, from 1) and cells by column name."""
 
 
-def build(parts: Sequence[Part], asked: Request, source: str) -> Dataset:
+def build(parts: Sequence[Part], asked: Request, source: str, builder: Builder | None = None) -> Dataset:
     """Read the parts one after the other into one dataset.
 
     Columns may differ from row to row, as they do in JSONL: whenever a new name appears, the roles
-    are worked out anew.
+    are worked out anew. A ``builder`` that knows something already may be given.
 
     Raises
     ------
     DataError
         When the columns are not understood, or name different tasks.
     """
-    builder: Pairs | Labels | None = None
     layout: Layout | None = None
     roles: dict[str, str] = {}
     empty = []
@@ -57,7 +62,7 @@ def build(parts: Sequence[Part], asked: Request, source: str) -> Dataset:
             builder.add(row, layout, part.split, part.name, line)
         if not columns:
             empty.append(part)
-    if builder is None:
+    if layout is None or builder is None:
         raise DataError("there are no rows", where=source, fix="give a file with at least one row of data")
     for part in empty:
         fix = "add rows to it, or remove the file"

@@ -18,8 +18,8 @@ from embedtune.files import atomic_write
 HERE = Path(__file__).parent
 OUT = HERE / "out"
 RESULTS = HERE / "RESULTS.md"
-SECTIONS = ("compare", "trust", "speed", "memory")
-PACKAGES = ("numpy", "scipy", "torch", "nudge-ft", "sentence-transformers")
+SECTIONS = ("compare", "recommendation", "trust", "speed", "memory")
+PACKAGES = ("numpy", "scipy", "torch", "nudge-ft", "implicit", "sentence-transformers")
 HEAD = "# Results\n\nWritten by the scripts of this folder; see [README.md](README.md) for how to run them.\n"
 
 

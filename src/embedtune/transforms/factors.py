@@ -100,7 +100,7 @@ class ItemFactors:
         return self.histories(x)
 
     def histories(self, x: Vectors, ids: Sequence[str] | None = None) -> Vectors:
-        """Give what items (n, d) add to a history's sum, (n, width); lengths are weights, so not of unit length."""
+        """Give what items (n, d) add to a history's sum, (n, width); lengths are weights."""
         x = as_block(x, self.content_history.shape[1])
         y = np.zeros((len(x), self.width), np.float32)
         rank = self.history.shape[1]

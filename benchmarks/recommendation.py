@@ -222,7 +222,7 @@ def _report(result: dict[str, Any]) -> str:
         for stratum, found in result["tests"].items()
     )
     return (
-        f"### {result['set']}\n\nTest recall@20 by user; in brackets the users. *warm* and *cold*: the part of"
+        f"### {result['set']}\n\nTest recall@20 by user; users in brackets. *warm* and *cold*: the part of"
         " a user's targets on items with and without training interactions, ranked among all items. In bold"
         " what embedtune chose out of fold. CPU seconds: the whole ladder with its rounds, a peer's last fit."
         f"\n\n{markdown(header, rows)}\n\nPaired randomisation tests: {tests}."

@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 OUT = HERE / "out"
 RESULTS = HERE / "RESULTS.md"
 SECTIONS = ("compare", "classification", "similarity", "recommendation", "trust", "speed", "memory")
-PACKAGES = ("numpy", "scipy", "torch", "nudge-ft", "sentence-transformers")
+PACKAGES = ("numpy", "scipy", "torch", "nudge-ft", "implicit", "sentence-transformers")
 HEAD = "# Results\n\nWritten by the scripts of this folder; see [README.md](README.md) for how to run them.\n"
 
 

@@ -15,7 +15,10 @@ from embedtune.transforms import (
     Chain,
     Identity,
     ItemDeltas,
+    ItemFactors,
     Linear,
+    Pooled,
+    Pooling,
     load_transform,
     save_transform,
 )
@@ -47,6 +50,11 @@ EXAMPLES: dict[str, list[Transform]] = {
         DELTAS,
         ItemDeltas((), random(0, D)),
         ItemDeltas(IDS, random(3, D), normalise=False),
+    ],
+    "pooled": [Pooled(), Pooled(Pooling(half_life=5.0, rating=0.5, spread=2.0))],
+    "item_factors": [
+        ItemFactors(IDS, random(3, 3), random(3, 3, seed=1), random(3, D), random(3, D, seed=2), D),
+        ItemFactors((), random(0, 2), random(0, 2), random(2, D), random(2, D), D, Pooling(half_life=2.0)),
     ],
     "chain": [
         Chain(),

@@ -33,7 +33,7 @@ def read(
     source : path, list of dicts, DataFrame, pyarrow.Table or Dataset
         A BEIR folder; a JSONL, JSON, CSV, TSV, Parquet or Arrow file; a folder with such files named
         train, dev and test; or rows in memory. A Dataset is returned as it is.
-    task : {"retrieval", "classification", "similarity"}, optional
+    task : {"retrieval", "classification", "similarity", "recommendation"}, optional
         Inferred from the columns where not given.
     roles : dict, optional
         Role to column name, for columns whose names do not say it: ``{"query": "my_col"}``. A role that

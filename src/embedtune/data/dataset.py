@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune.data.problems import Problem
 
-Task = Literal["retrieval", "classification", "similarity"]
+Task = Literal["retrieval", "classification", "similarity", "recommendation"]
 
 _PLACE: dict[str, pa.DataType] = {"file": pa.string(), "line": pa.int64()}
 
@@ -35,6 +35,10 @@ _SCORED: dict[str, pa.DataType] = {"left": pa.int32(), "right": pa.int32(), "sco
 
 PAIRS = pa.schema({**_SCORED, "split": pa.string(), **_PLACE})
 """Schema of scored pairs: row numbers of two documents; a higher score says 'more alike'."""
+_CHOICE: dict[str, pa.DataType] = {"user": pa.string(), "item": pa.int32(), "rating": pa.float32()}
+
+INTERACTIONS = pa.schema({**_CHOICE, "time": pa.int64(), "split": pa.string(), **_PLACE})
+"""Schema of interactions: row number of the item; rating and time (milliseconds since 1970) may be null."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Dataset:
     Parameters
     ----------
     task : str
-        ``"retrieval"``, ``"classification"`` or ``"similarity"``.
+        ``"retrieval"``, ``"classification"``, ``"similarity"`` or ``"recommendation"``.
     documents : pyarrow.Table
         Schema :data:`ITEMS`; for classification the labelled items, with a column
         ``label`` (list of strings) and a column ``split``.
@@ -54,6 +58,8 @@ class Dataset:
         Schema :data:`QRELS`; empty for classification.
     pairs : pyarrow.Table
         Schema :data:`PAIRS`, scored pairs of documents; empty but for similarity.
+    interactions : pyarrow.Table
+        Schema :data:`INTERACTIONS`, over the documents, which are the items; empty for other tasks.
     roles : dict
         Which column or file was understood as what, for the user to confirm.
     source : str
@@ -70,11 +76,16 @@ class Dataset:
     roles: dict[str, str] = field(default_factory=dict)
     source: str = "data"
     problems: tuple[Problem, ...] = ()
+    interactions: pa.Table = field(default_factory=INTERACTIONS.empty_table)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Names of the splits present, train, dev and test first."""
-        tables = {"classification": self.documents, "similarity": self.pairs}
+        tables = {
+            "classification": self.documents,
+            "similarity": self.pairs,
+            "recommendation": self.interactions,
+        }
         table = tables.get(self.task, self.qrels)
         found = set(cells(table, "split"))
         known = [name for name in ("train", "dev", "test") if name in found]
@@ -143,12 +154,16 @@ class Dataset:
     def fingerprint(self) -> str:
         """sha256 over ids, texts, judgements and labels; places in files do not count."""
         digest = hashlib.sha256(self.task.encode())
-        for table, columns in (
+        parts = [
             (self.queries, ("id", "text")),
             (self.documents, ("id", "text", "label", "split")),
             (self.qrels, ("query", "document", "grade", "split")),
-            *([(self.pairs, ("left", "right", "score", "split"))] if len(self.pairs) else []),
-        ):
+        ]
+        if self.task == "similarity":
+            parts.append((self.pairs, ("left", "right", "score", "split")))
+        if self.task == "recommendation":
+            parts.append((self.interactions, ("user", "item", "rating", "time", "split")))
+        for table, columns in parts:
             kept = table.select([name for name in columns if name in table.column_names]).combine_chunks()
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, kept.schema) as writer:

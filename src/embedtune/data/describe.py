@@ -62,7 +62,11 @@ def describe(dataset: Dataset) -> Description:
 
     The examples are taken from the beginning, the middle and the end of the labelled rows.
     """
-    kinds = {"classification": _classification, "similarity": _similarity}
+    kinds = {
+        "classification": _classification,
+        "similarity": _similarity,
+        "recommendation": _recommendation,
+    }
     counts, splits, rows = kinds.get(dataset.task, _retrieval)(dataset)
     return Description(dataset.task, dataset.source, counts, splits, dict(dataset.roles), rows)
 
@@ -118,6 +122,26 @@ def _similarity(dataset: Dataset) -> _Inside:
         )
         for pair in (pairs[row] for row in _spread(len(pairs)))
     ]
+    return counts, splits, rows
+
+
+def _recommendation(dataset: Dataset) -> _Inside:
+    users, names = cells(dataset.interactions, "user"), cells(dataset.interactions, "split")
+    chosen = dataset.interactions["item"].to_numpy()
+    counts = {"users": len(set(users)), "items": len(dataset.documents), "interactions": len(users)}
+    splits = {
+        split: {
+            "users": len({user for user, name in zip(users, names, strict=True) if name == split}),
+            "interactions": names.count(split),
+        }
+        for split in dataset.splits
+    }
+    shown = list(dict.fromkeys(users))
+    rows = []
+    for at in _spread(len(shown)):
+        own = [row for row, user in enumerate(users) if user == shown[at]][:_POSITIVES]
+        texts = [dataset.document_texts[chosen[row]] or dataset.document_ids[chosen[row]] for row in own]
+        rows.append(ExampleRow(f"user {shown[at]}", [_shorten(text) for text in texts], names[own[0]]))
     return counts, splits, rows
 
 

@@ -64,6 +64,35 @@ _NAMES: dict[Task, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "split": _SPLIT,
     },
+    "recommendation": {
+        "user": (
+            (
+                "user",
+                "user_id",
+                "userid",
+                "customer",
+                "customer_id",
+                "visitor_id",
+                "visitorid",
+                "reviewer_id",
+            ),
+            ("session", "session_id"),
+        ),
+        "item": (
+            (
+                *("item", "item_id", "itemid", "product", "product_id", "productid", "movie_id", "movieid"),
+                *("article_id", "asin", "sku", "book_id"),
+            ),
+            ("document_id", "doc_id"),
+        ),
+        "rating": (("rating", "stars"), ("score",)),
+        "timestamp": (
+            ("timestamp", "time", "datetime", "date", "ts", "event_time", "created_at", "unixreviewtime"),
+            (),
+        ),
+        "item_text": (("item_text", "title", "item_title"), ("text", "description")),
+        "split": _SPLIT,
+    },
 }
 """Task, role: the names that say it, and weaker names that count only where none of the first is there."""
 
@@ -71,11 +100,12 @@ _REQUIRED: dict[Task, tuple[str, ...]] = {
     "retrieval": ("query", "positive"),
     "classification": ("text", "label"),
     "similarity": ("sentence1", "sentence2", "score"),
+    "recommendation": ("user", "item"),
 }
 _NEGATIVE = re.compile(r"(hard_)?(negatives?|neg|text_neg|neg_text|negative_text|neg_doc)(_?\d+)?")
 _EXPECTED = (
-    "expected are (query, positive[, negative…][, score][, split]), (text, label[, split]) "
-    "or (sentence1, sentence2, score[, split])"
+    "expected are (query, positive[, negative…][, score][, split]), (text, label[, split]), "
+    "(sentence1, sentence2, score[, split]) or (user, item[, rating][, timestamp])"
 )
 
 

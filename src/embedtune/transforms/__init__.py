@@ -5,9 +5,11 @@ from __future__ import annotations
 from embedtune.registry import Entry, Registry
 from embedtune.transforms.chain import Chain, then
 from embedtune.transforms.deltas import ItemDeltas
+from embedtune.transforms.factors import ItemFactors
 from embedtune.transforms.files import load_transform, save_transform
 from embedtune.transforms.identity import Identity
 from embedtune.transforms.linear import Linear
+from embedtune.transforms.pooling import Pooled, Pooling
 
 TRANSFORMS = Registry(
     "transform",
@@ -18,6 +20,10 @@ TRANSFORMS = Registry(
             "one matrix for queries, documents, or both",
         ),
         "item_deltas": Entry("embedtune.transforms.deltas:ItemDeltas", "a shift for each known document"),
+        "pooled": Entry("embedtune.transforms.pooling:Pooled", "vectors as they are, histories pooled"),
+        "item_factors": Entry(
+            "embedtune.transforms.factors:ItemFactors", "two vectors for each known item, one for histories"
+        ),
         "chain": Entry(
             "embedtune.transforms.chain:Chain",
             "several transforms, one after the other",
@@ -31,7 +37,10 @@ __all__ = [
     "Chain",
     "Identity",
     "ItemDeltas",
+    "ItemFactors",
     "Linear",
+    "Pooled",
+    "Pooling",
     "load_transform",
     "save_transform",
     "then",

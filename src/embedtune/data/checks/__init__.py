@@ -8,6 +8,13 @@ from typing import Any
 from embedtune.data import read
 from embedtune.data.checks.amount import concentrated_labels, few_labels, rare_labels
 from embedtune.data.checks.finding import SHOWN, Example, Finding
+from embedtune.data.checks.histories import (
+    earlier_tests,
+    few_users,
+    items_without_interactions,
+    repeated_interactions,
+    single_interactions,
+)
 from embedtune.data.checks.judgements import contradictions, query_equals_document, without_positive
 from embedtune.data.checks.label_errors import likely_label_errors, near_duplicates_with_other_labels
 from embedtune.data.checks.scored import SCORED_CHECKS
@@ -34,6 +41,17 @@ CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
     concentrated_labels,
 )
 """The checks that need nothing but the data, in the order in which they run."""
+
+HISTORY_CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
+    empty_documents,
+    duplicates,
+    few_users,
+    single_interactions,
+    items_without_interactions,
+    repeated_interactions,
+    earlier_tests,
+)
+"""Those of recommendation."""
 
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 _READING = {
@@ -88,7 +106,8 @@ def check(
     """
     dataset = read(source, task=task, roles=roles, strict=False)
     findings = [*_from_reading(dataset.problems)]
-    for run in SCORED_CHECKS if dataset.task == "similarity" else CHECKS:
+    own = {"similarity": SCORED_CHECKS, "recommendation": HISTORY_CHECKS}
+    for run in own.get(dataset.task, CHECKS):
         findings.extend(run(dataset))
     if encoder is not None:
         findings.extend(too_long(dataset, encoder))

@@ -41,6 +41,11 @@ READERS = Registry(
         "beir": Entry(
             "embedtune.data.readers.beir:Beir", "folder of corpus.jsonl, queries.jsonl and qrels/*.tsv"
         ),
+        "interactions": Entry(
+            "embedtune.data.readers.interactions:InteractionsReader",
+            "folder of items.jsonl and train/dev/test files of (user, item[, rating][, timestamp]), "
+            "or a dict of the two",
+        ),
         "files": Entry(
             "embedtune.data.readers.files:Files",
             "a JSONL, JSON, CSV, TSV, Parquet or Arrow file, or a folder of train/dev/test files",

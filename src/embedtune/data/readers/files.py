@@ -33,7 +33,7 @@ class Files:
             When there is nothing there, or the ending is none of the known ones.
         """
         if source.is_dir():
-            return build(_split_files(source), asked, str(source))
+            return build(split_files(source), asked, str(source))
         if not source.exists():
             raise DataError("there is no such file or folder", where=str(source), fix="check the path")
         if source.suffix.lower() not in FORMATS:
@@ -46,7 +46,7 @@ def _part(path: Path, split: str) -> Part:
     return Part(str(path), split, FORMATS[path.suffix.lower()](path))
 
 
-def _split_files(folder: Path) -> list[Part]:
+def split_files(folder: Path) -> list[Part]:
     """Find train, dev and test, in this order; several files of one ending (shards) are one split."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):

@@ -32,15 +32,18 @@ class Memory:
 
     def read(self, source: Any, asked: Request) -> Dataset:
         """Read the rows; all are 'train' unless there is a split column."""
-        if isinstance(source, pa.Table):
-            rows = batches(iter(source.to_batches()))
-        elif _is_frame(source):
-            rows = _frame(source)
-        elif hasattr(source, "__arrow_c_stream__"):
-            rows = batches(iter(pa.table(source).to_batches()))
-        else:
-            rows = _mappings(source)
-        return build([Part(_NAME, "train", rows)], asked, _NAME)
+        return build([Part(_NAME, "train", rows_of(source))], asked, _NAME)
+
+
+def rows_of(source: Any) -> Iterator[Row]:
+    """Stream the rows of a sequence of dicts or a table, numbered from 1."""
+    if isinstance(source, pa.Table):
+        return batches(iter(source.to_batches()))
+    if _is_frame(source):
+        return _frame(source)
+    if hasattr(source, "__arrow_c_stream__"):
+        return batches(iter(pa.table(source).to_batches()))
+    return _mappings(source)
 
 
 def _mappings(source: Sequence[Any]) -> Iterator[Row]:

@@ -9,16 +9,19 @@ from typing import Any
 from embedtune.data.dataset import Dataset
 from embedtune.data.problems import place
 from embedtune.data.readers import Request
+from embedtune.data.readers.histories import Histories
 from embedtune.data.readers.labels import Labels
 from embedtune.data.readers.pairs import Pairs
 from embedtune.data.readers.scored import ScoredRows
 from embedtune.data.roles import Layout, understand
 from embedtune.errors import DataError
 
-BUILDERS: dict[str, type[Pairs] | type[Labels] | type[ScoredRows]] = {
+Builder = Pairs | Labels | ScoredRows | Histories
+BUILDERS: dict[str, type[Pairs] | type[Labels] | type[ScoredRows] | type[Histories]] = {
     "retrieval": Pairs,
     "classification": Labels,
     "similarity": ScoredRows,
+    "recommendation": Histories,
 }
 
 
@@ -34,18 +37,17 @@ class Part:
     """Line (or row number, from 1) and cells by column name."""
 
 
-def build(parts: Sequence[Part], asked: Request, source: str) -> Dataset:
+def build(parts: Sequence[Part], asked: Request, source: str, builder: Builder | None = None) -> Dataset:
     """Read the parts one after the other into one dataset.
 
     Columns may differ from row to row, as they do in JSONL: whenever a new name appears, the roles
-    are worked out anew.
+    are worked out anew. A ``builder`` that knows something already may be given.
 
     Raises
     ------
     DataError
         When the columns are not understood, or name different tasks.
     """
-    builder: Pairs | Labels | ScoredRows | None = None
     layout: Layout | None = None
     roles: dict[str, str] = {}
     empty = []
@@ -62,7 +64,7 @@ def build(parts: Sequence[Part], asked: Request, source: str) -> Dataset:
             builder.add(row, layout, part.split, part.name, line)
         if not columns:
             empty.append(part)
-    if builder is None:
+    if layout is None or builder is None:
         raise DataError("there are no rows", where=source, fix="give a file with at least one row of data")
     for part in empty:
         fix = "add rows to it, or remove the file"

@@ -65,8 +65,12 @@ def read(
     if task is not None and task not in get_args(Task):
         raise DataError(f"there is no task called {task!r}", fix=f"choose from {', '.join(get_args(Task))}")
     if is_mixture(source):
-        options = {"task": task, "roles": roles, "strict": strict, "skip_bad": skip_bad}
-        return mix([(read(one, **options), weight) for one, weight in source])
+        return mix(
+            [
+                (read(one, task=task, roles=roles, strict=strict, skip_bad=skip_bad), weight)
+                for one, weight in source
+            ]
+        )
     asked = Request(task, check_roles(roles or {}), Problems(strict), skip_bad)
     if isinstance(source, str):
         source = Path(source)

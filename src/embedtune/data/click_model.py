@@ -24,7 +24,7 @@ Numbers = NDArray[np.float64]
 LOWEST = 1e-3
 """A position is examined at least this often: inverse propensities stay bounded."""
 
-ROUNDS = 500
+ROUNDS = 1000
 """Rounds of expectation maximisation at most."""
 
 CLOSE = 1e-7
@@ -90,6 +90,9 @@ def position_based(
     theta = np.clip(rate / max(rate.max(initial=0.0), 1e-12), LOWEST, 1)
     views = np.maximum(np.bincount(pair, impressions, minlength=pairs), 1e-12)
     gamma = _over_looks(pair, clicks, impressions * theta[position], pairs, 0.0)
+    # Only the product of the two is known, and a chance of 1 would never change again: begin below it.
+    scale = np.clip(np.sqrt(gamma.max(initial=0.0)), LOWEST, 0.95)
+    theta, gamma = theta * scale, np.minimum(gamma / scale, 0.95)
     for _ in range(ROUNDS):
         neither = np.maximum(1 - theta[position] * gamma[pair], 1e-12)
         missed = (impressions - clicks) / neither
@@ -98,13 +101,13 @@ def position_based(
         before = theta
         theta = np.bincount(position, looked, minlength=positions) / shown
         gamma = np.bincount(pair, drawn, minlength=pairs) / views
-        scale = max(theta.max(initial=0.0), 1e-12)  # only the product of the two is known
-        theta, gamma = np.clip(theta / scale, LOWEST, 1), np.minimum(gamma * scale, 1)
         if np.max(np.abs(theta - before), initial=0.0) < CLOSE:
             break
+    theta = np.clip(theta / max(theta.max(initial=0.0), 1e-12), LOWEST, 1)
     looks = impressions * theta[position]
     attraction = _over_looks(pair, clicks, looks, pairs, prior)
-    return ClickModel(theta, attraction, np.bincount(pair, looks, minlength=pairs))
+    seen: Numbers = np.bincount(pair, looks, minlength=pairs).astype(np.float64)
+    return ClickModel(theta, attraction, seen)
 
 
 def _over_looks(

@@ -195,7 +195,7 @@ class Dataset:
             with pa.ipc.new_stream(sink, kept.schema) as writer:
                 writer.write_table(kept)
             digest.update(sink.getvalue())
-        hashes = (self.contents(kind) for kind in ("query", "document") if kind in self.images)  # type: ignore[arg-type]
+        hashes = (self.contents(kind) for kind in ("query", "document") if kind in self.images)
         digest.update("".join(name for names in hashes for name in names).encode())
         return digest.hexdigest()
 

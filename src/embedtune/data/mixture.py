@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from embedtune.data.dataset import Dataset
+from embedtune.data.dataset import Dataset, cells
 from embedtune.errors import DataError
 
 
@@ -83,7 +83,7 @@ def mix(sources: Sequence[tuple[Dataset, float]]) -> Dataset:
 
 def _whole_paths(dataset: Dataset) -> Dataset:
     """Give images their whole paths, since sources lie in different folders."""
-    tables = {}
+    tables: dict[str, Any] = {}
     for kind, name in (("query", "queries"), ("document", "documents")):
         if kind in dataset.images:
             table: pa.Table = getattr(dataset, name)
@@ -104,7 +104,7 @@ def _classified(sources: Sequence[tuple[Dataset, float]]) -> pa.Table:
     tables, taken = [], set[str]()
     for number, (dataset, weight) in enumerate(sources, 1):
         table = _renamed(dataset.documents, taken, number)
-        taken |= set(table["id"].to_pylist())
+        taken |= set(cells(table, "id"))
         tables.append(_weighted(table, weight))
     return pa.concat_tables(tables)
 
@@ -120,7 +120,7 @@ def _judged(sources: Sequence[tuple[Dataset, float]]) -> list[pa.Table]:
         for side, column in (("documents", "document"), ("queries", "query")):
             table, place = getattr(dataset, side), places[side]
             texts = [text.strip() for text in table["text"].to_pylist()]
-            before, new = sum(map(len, sides[side])), []
+            before, new = sum(map(len, sides[side])), list[int]()
             rows = np.empty(len(texts), np.int64)
             for i, text in enumerate(texts):
                 rows[i] = place.get(text, before)
@@ -130,7 +130,7 @@ def _judged(sources: Sequence[tuple[Dataset, float]]) -> list[pa.Table]:
             for i in new:
                 place.setdefault(texts[i], int(rows[i]))
             added = _renamed(table.take(pa.array(new, pa.int64())), taken[side], number)
-            taken[side] |= set(added["id"].to_pylist())
+            taken[side] |= set(cells(added, "id"))
             sides[side].append(added)
             moved = pa.array(rows[qrels[column].to_numpy()], pa.int32())
             qrels = qrels.set_column(qrels.column_names.index(column), qrels.schema.field(column), moved)

@@ -53,7 +53,7 @@ class ClipEncoder(TransformerEncoder):
         pictured = np.array([isinstance(item, ImagePath) for item in items], bool)
         for rows, make in ((np.flatnonzero(~pictured), content_keys), (np.flatnonzero(pictured), image_keys)):
             if len(rows):
-                keys[rows] = make(prompt, [items[row] for row in rows])
+                keys[rows] = make(prompt, [items[row] for row in rows.tolist()])
         return keys
 
     def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
@@ -70,10 +70,10 @@ class ClipEncoder(TransformerEncoder):
         vectors = np.empty((len(items), self.dimension), np.float32)
         texts, images = np.flatnonzero(~pictured), np.flatnonzero(pictured)
         if len(texts):
-            vectors[texts] = super().encode([items[row] for row in texts], kind=kind)
+            vectors[texts] = super().encode([items[row] for row in texts.tolist()], kind=kind)
         for start in range(0, len(images), BATCH):
             rows = images[start : start + BATCH]
-            found = self._of_images([items[row] for row in rows])
+            found = self._of_images([items[row] for row in rows.tolist()])
             if self.similarity == "cosine":
                 norms = np.linalg.norm(found, axis=1, keepdims=True)
                 np.divide(found, norms, out=found, where=norms > 0)

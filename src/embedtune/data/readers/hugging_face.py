@@ -43,7 +43,7 @@ class HuggingFace:
             When a folder is not whole, or holds an index that only the library can apply.
         """
         if isinstance(source, Path):
-            return build(_saved(source), asked, str(source))
+            return build(_in_order(_saved(source)), asked, str(source))
         named = source if isinstance(source, Mapping) else {"train": source}
         parts = []
         for name, one in named.items():
@@ -52,9 +52,13 @@ class HuggingFace:
             parts.append(Part(where, split, _in_memory(one, where)))
         if not parts:
             raise DataError("the DatasetDict is empty", where="data", fix="give one with a split")
-        order = ("train", "dev", "test")
-        parts.sort(key=lambda part: order.index(part.split) if part.split in order else len(order))
-        return build(parts, asked, "data")
+        return build(_in_order(parts), asked, "data")
+
+
+def _in_order(parts: list[Part]) -> list[Part]:
+    """Put train, dev and test first."""
+    order = ("train", "dev", "test")
+    return sorted(parts, key=lambda part: order.index(part.split) if part.split in order else len(order))
 
 
 def _in_memory(source: Any, where: str) -> Iterator[Row]:

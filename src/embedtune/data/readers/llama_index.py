@@ -98,10 +98,12 @@ def _parts(source: Any, where: str) -> dict[str, Mapping[str, Any]]:
             what = f"broken JSON at column {error.colno}: {error.msg}"
             raise DataError(what, where=f"{where}:{error.lineno}", fix="save the dataset anew") from None
     get = content.get if isinstance(content, Mapping) else lambda key: getattr(content, key)
-    parts = {key: get(key) for key in _KEYS}
-    for key, part in parts.items():
+    parts: dict[str, Mapping[str, Any]] = {}
+    for key in _KEYS:
+        part = get(key)
         if not isinstance(part, Mapping):
             raise DataError(f"{key!r} is missing, or no mapping of ids", where=where, fix=f"add {key!r}")
+        parts[key] = part
     return parts
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from embedtune.data import check, images, read
 from embedtune.data.describe import describe
-from embedtune.data.images import ImagePath, ImageProblem, image_keys, open_image, problems_of
+from embedtune.data.images import ImagePath, ImageProblem, image_keys, in_parallel, open_image, problems_of
+from embedtune.data.join import join_test
 from embedtune.errors import DataError
 
 Image = pytest.importorskip("PIL.Image")
@@ -102,7 +103,7 @@ def test_images_up_to_the_limit_are_opened(tmp_path: Path, monkeypatch: pytest.M
     ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_the_bytes_an_image_opens_or_is_a_problem(tmp_path: Path, data: st.DataObject) -> None:
     whole = io.BytesIO()
@@ -116,9 +117,10 @@ def test_whatever_the_bytes_an_image_opens_or_is_a_problem(tmp_path: Path, data:
     path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]))
     (problem,) = problems_of([str(path)], workers=1)
     if problem is None:
-        assert open_image(path).mode == "RGB"
+        (image,) = in_parallel(open_image, [str(path)], workers=1)
+        assert image.mode == "RGB"
     else:
-        with pytest.raises(ImageProblem, match="image|file"):
+        with pytest.raises(ImageProblem):
             open_image(path, side=64)
 
 
@@ -283,3 +285,13 @@ def test_images_inside_a_hugging_face_dataset(tmp_path: Path) -> None:
         assert data.images == {"document"}
         assert data.labels == [["x"], ["y"]]
         assert len(set(data.contents("document"))) == 1
+
+
+def test_a_test_folder_of_images_joins_by_whole_paths(tmp_path: Path) -> None:
+    for name, colour in (("one", "red"), ("two", "blue")):
+        picture(tmp_path / name / colour / "x.png", colour)
+    joined = join_test(read(tmp_path / "one"), read(tmp_path / "two"))
+    assert joined.items("document") == [str(tmp_path / "one/red/x.png"), str(tmp_path / "two/blue/x.png")]
+    assert joined.documents["split"].to_pylist() == ["train", "test"]
+    with pytest.raises(DataError, match="images where the other has texts"):
+        join_test(read(tmp_path / "one"), read([{"text": "t", "label": "red"}]))

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedtune.data import read
+from embedtune.data.join import join_test
 from embedtune.errors import DataError
 
 FIRST = [{"query": "a", "positive": "A", "score": 2}, {"query": "b", "positive": "B", "score": 1}]
@@ -93,3 +94,13 @@ def test_a_mixture_judges_what_its_sources_judge(sources) -> None:
     assert found == {pair for one in sources for pair in one}
     assert len(set(data.query_texts)) == len(data.query_texts)
     assert len(set(data.document_ids)) == len(data.document_ids)
+
+
+def test_a_test_file_joins_a_mixture_and_weighs_nothing() -> None:
+    mixed, test = read([(FIRST, 0.5)]), read(SECOND)
+    joined = join_test(mixed, test)
+    assert joined.splits == ("train", "test")
+    assert joined.qrels["weight"].to_pylist() == [0.5, 0.5, 1, 1]
+    assert "weight" not in join_test(read(SECOND), mixed).qrels.column_names
+    items = [{"text": "t", "label": "x"}]
+    assert join_test(read([(items, 2.0)]), read(items)).documents["weight"].to_pylist() == [2, 1]

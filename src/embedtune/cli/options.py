@@ -71,7 +71,7 @@ def parse_sources(given: Sequence[str]) -> str | list[tuple[str, float]]:
     sources = []
     for one in given:
         path, at, weight = one.rpartition("@")
-        if not at or Path(one).exists():
+        if not at or "/" in weight or Path(one).exists():
             sources.append((one, 1.0))
             continue
         try:

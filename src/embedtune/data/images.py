@@ -95,7 +95,16 @@ def open_image(path: str | Path, *, side: int | None = None) -> Image:
     except pillow.UnidentifiedImageError:
         what = "the file is empty" if Path(path).stat().st_size == 0 else "this is not an image"
         raise ImageProblem(what) from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        IndexError,
+        TypeError,
+        struct.error,
+        Warning,
+    ) as error:
         raise ImageProblem(f"the image is damaged ({str(error).strip() or type(error).__name__})") from None
 
 
@@ -120,15 +129,16 @@ def _too_large(width: int, height: int) -> str:
 
 def in_parallel(work: Callable[[str], T], paths: Sequence[str], *, workers: int | None = None) -> Iterator[T]:
     """Run ``work`` on every path in threads, which Pillow lets run side by side; results in order."""
-    with _no_bomb_warnings(), ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 16)) as pool:
+    with _quiet(), ThreadPoolExecutor(workers or min(os.cpu_count() or 1, 16)) as pool:
         yield from pool.map(work, paths)
 
 
 @contextmanager
-def _no_bomb_warnings() -> Iterator[None]:
-    """Keep Pillow from warning of sizes that are refused here anyway."""
+def _quiet() -> Iterator[None]:
+    """Keep Pillow from warning of sizes that are refused here anyway, and of damage beside the pixels."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 

@@ -62,7 +62,7 @@ def mix(sources: Sequence[tuple[Dataset, float]]) -> Dataset:
                 where=dataset.source,
                 fix="tune one model for each",
             )
-    whole = [(_whole_paths(dataset), float(weight)) for dataset, weight in sources]
+    whole = [(whole_paths(dataset), float(weight)) for dataset, weight in sources]
     parts = [_classified(whole)] if first.task == "classification" else _judged(whole)
     documents, queries, qrels = parts if len(parts) == 3 else (parts[0], first.queries, first.qrels)
     roles: dict[str, str] = {}
@@ -81,8 +81,8 @@ def mix(sources: Sequence[tuple[Dataset, float]]) -> Dataset:
     )
 
 
-def _whole_paths(dataset: Dataset) -> Dataset:
-    """Give images their whole paths, since sources lie in different folders."""
+def whole_paths(dataset: Dataset) -> Dataset:
+    """Give images their whole paths, for datasets that lie in different folders."""
     tables: dict[str, Any] = {}
     for kind, name in (("query", "queries"), ("document", "documents")):
         if kind in dataset.images:

@@ -19,6 +19,10 @@ ENCODERS = Registry(
             extra="static",
             module="tokenizers",
         ),
+        "vectors": Entry(
+            "embedtune.encoders.vectors:VectorsEncoder",
+            "precomputed vectors by id: .npy, Parquet or Arrow files",
+        ),
         "image": Entry(
             "embedtune.encoders.image:ImageEncoder",
             "images: EfficientNet-Lite0, ImageNet weights from a package",
@@ -30,10 +34,6 @@ ENCODERS = Registry(
             "texts and images in one space: CLIP folders of sentence-transformers",
             extra="images",
             module="sentence_transformers",
-        ),
-        "vectors": Entry(
-            "embedtune.encoders.vectors:VectorsEncoder",
-            "precomputed vectors by id: .npy, Parquet or Arrow files",
         ),
     },
 )

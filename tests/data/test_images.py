@@ -19,6 +19,8 @@ from embedtune.errors import DataError
 
 Image = pytest.importorskip("PIL.Image")
 
+Image.init()
+AVIF = ["AVIF"] if "AVIF" in Image.SAVE else []
 COLOURS = ["red", "green", "blue", "black", "white", "yellow"]
 
 
@@ -108,7 +110,7 @@ def test_images_up_to_the_limit_are_opened(tmp_path: Path, monkeypatch: pytest.M
 def test_whatever_the_bytes_an_image_opens_or_is_a_problem(tmp_path: Path, data: st.DataObject) -> None:
     whole = io.BytesIO()
     noise = np.random.default_rng(1).integers(0, 255, (16, 16, 3), np.uint8)
-    kind = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]))
+    kind = data.draw(st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", *AVIF]))
     Image.fromarray(noise).save(whole, format=kind)
     content = bytearray(whole.getvalue())
     for _ in range(data.draw(st.integers(1, 8))):

@@ -37,6 +37,11 @@ MAX_PIXELS = 80_000_000
 LARGE = 10_000_000
 """Images of more pixels than this are decoded one at a time, so that memory stays bounded."""
 
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError),
+    *(AttributeError, RuntimeError, struct.error, Warning),
+)
+"""What Pillow's decoders raise at bytes that are not as they must be."""
 _ONE_LARGE = threading.Lock()
 _SIDE = 64
 """Pixels that looking through an image asks a JPEG for: it is decoded whole, and kept small."""
@@ -95,16 +100,7 @@ def open_image(path: str | Path, *, side: int | None = None) -> Image:
     except pillow.UnidentifiedImageError:
         what = "the file is empty" if Path(path).stat().st_size == 0 else "this is not an image"
         raise ImageProblem(what) from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        IndexError,
-        TypeError,
-        struct.error,
-        Warning,
-    ) as error:
+    except _DAMAGE as error:
         raise ImageProblem(f"the image is damaged ({str(error).strip() or type(error).__name__})") from None
 
 

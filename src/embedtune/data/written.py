@@ -15,18 +15,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
+from embedtune.data.chat_answers import Unusable, json_object, queries_of
 from embedtune.data.dataset import Dataset
 from embedtune.data.pages import Page, pages
 from embedtune.data.pairs import made_dataset
+from embedtune.data.spending import Spending
 from embedtune.errors import UserError
 from embedtune.extras import need
 from embedtune.files import atomic_write
@@ -49,8 +49,6 @@ ATTEMPTS = 3
 
 GIVE_UP = 5
 """So many texts without one usable answer among them, from the start, end the work."""
-
-_NUMBERING = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+")
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ class QueryWriter:
             raise UserError("a limit of cost needs prices", fix=fix)
         httpx: Any = need("httpx", extra="api", who="writing queries")
         collection = pages(source)
-        spending = _Spending(max_cost)
+        spending = Spending(max_cost)
         key = os.environ.get(self.key_variable, "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         with (
@@ -210,33 +208,6 @@ class QueryWriter:
             file.write(json.dumps({"model": self.model, "queries": list(queries)}).encode())
 
 
-class _Spending:
-    """What was spent, and what requests in flight may still cost."""
-
-    def __init__(self, limit: float | None) -> None:
-        self.limit, self.spent, self.stopped = limit, 0.0, False
-        self._reserved, self._lock = 0.0, Lock()
-
-    def reserve(self, worst: float) -> bool:
-        """Set ``worst`` aside; False where that could pass the limit."""
-        with self._lock:
-            if self.limit is not None and self.spent + self._reserved + worst > self.limit:
-                self.stopped = True
-                return False
-            self._reserved += worst
-            return True
-
-    def settle(self, worst: float, cost: float) -> None:
-        """Put the cost in the place of what was set aside."""
-        with self._lock:
-            self._reserved -= worst
-            self.spent += cost
-
-
-class _Unusable(Exception):
-    """An answer that holds no queries; the text is left out."""
-
-
 @dataclass
 class _Worker:
     """Asks for one text after the other, in several threads."""
@@ -244,7 +215,7 @@ class _Worker:
     writer: QueryWriter
     client: Any
     httpx: Any
-    spending: _Spending
+    spending: Spending
     key: str
     failed: list[str] = field(default_factory=list)
     fatal: UserError | None = None
@@ -260,7 +231,7 @@ class _Worker:
             return None
         try:
             queries = self._ask(page)
-        except _Unusable as reason:
+        except Unusable as reason:
             place = f"{page.file}:{page.line}" if page.line else page.file
             self.failed.append(f"{place}: {reason}")
             if len(self.failed) >= GIVE_UP and not self.usable:
@@ -295,9 +266,9 @@ class _Worker:
             try:
                 response = self.client.post(f"{writer.endpoint.rstrip('/')}/chat/completions", json=body)
                 if response.status_code == 200:
-                    answer = _json(response)
+                    answer = json_object(response)
                     cost = _charged(answer, writer, worst)
-                    return _queries(answer, writer.count)
+                    return queries_of(answer, writer.count)
                 cost = 0.0
                 reason = self._refused(response)
             except self.httpx.TimeoutException:
@@ -309,7 +280,7 @@ class _Worker:
                 self.spending.settle(worst, cost)
             if attempt < ATTEMPTS - 1:
                 time.sleep(writer.wait * 2**attempt)
-        raise _Unusable(reason)
+        raise Unusable(reason)
 
     def _refused(self, response: Any) -> str:
         """Say what a status means; one that another try cannot change ends the work."""
@@ -324,50 +295,9 @@ class _Worker:
         raise UserError(reason, where=self.writer.endpoint, fix=fix)
 
 
-def _json(response: Any) -> dict[str, Any]:
-    try:
-        answer = response.json()
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        raise _Unusable("the answer is no JSON object")
-    return answer
-
-
 def _charged(answer: dict[str, Any], writer: QueryWriter, worst: float) -> float:
     usage = answer.get("usage")
     try:
         return writer._cost(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))  # type: ignore[index]
     except (TypeError, KeyError, ValueError):
         return worst
-
-
-def _queries(answer: dict[str, Any], count: int) -> list[str]:
-    """Take the queries from an answer: one a line, without numbers and quotes, each once."""
-    try:
-        choice = answer["choices"][0]
-        content = choice["message"]["content"]
-    except (KeyError, IndexError, TypeError):
-        raise _Unusable("the answer has no message") from None
-    if not isinstance(content, str) or not content.strip():
-        raise _Unusable("the message is empty")
-    lines = content.strip().splitlines()
-    if choice.get("finish_reason") == "length":
-        lines = lines[:-1]  # the last one was cut off
-    cleaned = [_NUMBERING.sub("", line).strip().strip("\"'“”„`").strip() for line in lines]
-    usable = [line for line in dict.fromkeys(cleaned) if _sensible(line)]
-    if not usable:
-        cut = choice.get("finish_reason") == "length"
-        raise _Unusable("the answer was cut off" if cut else "the message holds no query")
-    return usable[:count]
-
-
-def _sensible(line: str) -> bool:
-    """Whether a line may be a query: has letters, is not long, introduces nothing and is not markup."""
-    letters = sum(character.isalpha() for character in line)
-    return (
-        2 <= letters >= len(line) / 3
-        and len(line) <= 200
-        and not line.endswith(":")
-        and line[0] not in "{[<#"
-    )

@@ -131,7 +131,7 @@ class Tuned:
     def _collection(self, documents: Documents) -> _Collection:
         named = True
         if isinstance(documents, Dataset):
-            ids, texts = tuple(documents.document_ids), tuple(documents.document_texts)
+            ids, texts = tuple(documents.document_ids), tuple(documents.items("document"))
         elif isinstance(documents, Mapping):
             ids, texts = tuple(documents), tuple(documents.values())
         else:

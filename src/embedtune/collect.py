@@ -88,6 +88,7 @@ def _retrieval(
     train_rows, test_rows = dataset.query_rows(training), dataset.query_rows(judging)
     rows = np.union1d(train_rows, test_rows)
     queries = _encode(encoder, _items_of(dataset, encoder, "query", rows), "query", progress)
+    contents = dataset.contents("query")
 
     def part(rows_of: NDArray[np.int64], splits: list[str]) -> Labelled:
         width = len(documents)
@@ -96,7 +97,7 @@ def _retrieval(
             documents,
             _widen(dataset.relevance(splits)[rows_of], column, width),
             ids,
-            near_duplicates([dataset.query_texts[row] for row in rows_of]),
+            near_duplicates([contents[row] for row in rows_of]),
             encoder.similarity,
             _widen(dataset.negatives(splits)[rows_of], column, width),
         )
@@ -147,6 +148,7 @@ def _items(
     def texts(which: NDArray[np.int64]) -> list[str]:
         return [dataset.document_texts[row] for row in which]
 
+    contents = dataset.contents("document")
     vectors = _encode(encoder, _items_of(dataset, encoder, "document", rows), "document", progress)
     train_belongs = belongs(rows)
     same = csr_matrix((train_belongs @ train_belongs.T) > 0, dtype=np.float32)
@@ -160,7 +162,7 @@ def _items(
         vectors,
         same[paired],
         ids,
-        near_duplicates(texts(rows[paired])) if len(paired) else np.empty(0, np.int64),
+        near_duplicates([contents[row] for row in rows[paired]]) if len(paired) else np.empty(0, np.int64),
         encoder.similarity,
         own=paired,
     )
@@ -169,7 +171,7 @@ def _items(
         relevance = csr_matrix((belongs(test_rows) @ train_belongs.T) > 0, dtype=np.float32)
         test_rows, relevance = _judgeable(test_rows, relevance)
         queries = _encode(encoder, _items_of(dataset, encoder, "document", test_rows), "document", progress)
-        groups = near_duplicates(texts(test_rows))
+        groups = near_duplicates([contents[row] for row in test_rows])
         test = Labelled(queries, vectors, relevance, ids, groups, encoder.similarity)
     return Collected(train, texts(rows[paired]), test, texts(test_rows), np.zeros(len(test_rows), bool))
 
@@ -186,8 +188,8 @@ def _documents(
 
     Precomputed vectors are a collection of their own, of which the dataset may name a part.
     """
-    if encoder.content == "text":
-        vectors = _encode(encoder, dataset.document_texts, "document", progress)
+    if encoder.content != "id":
+        vectors = _encode(encoder, _readable(dataset, encoder, "document"), "document", progress)
         return vectors, dataset.document_ids, np.arange(len(vectors))
     every = _known(encoder, "document")
     position = {name: i for i, name in enumerate(every)}
@@ -196,12 +198,35 @@ def _documents(
 
 
 def _items_of(dataset: Dataset, encoder: Encoder, kind: Kind, rows: NDArray[np.int64]) -> list[str]:
-    texts = dataset.query_texts if kind == "query" else dataset.document_texts
-    if encoder.content == "text":
-        return [texts[row] for row in rows]
+    if encoder.content != "id":
+        items = _readable(dataset, encoder, kind)
+        return [items[row] for row in rows]
     known = dict.fromkeys(_known(encoder, kind), 0)
     names = _names(dataset, kind, known)
     return [names[row] for row in rows]
+
+
+def _readable(dataset: Dataset, encoder: Encoder, kind: Kind) -> list[str]:
+    """Give the items of one kind, texts or images, if the model reads such.
+
+    Raises
+    ------
+    UserError
+        When it does not.
+    """
+    if kind in dataset.images and not getattr(encoder, "images", False):
+        raise UserError(
+            f"the {'queries' if kind == 'query' else 'documents'} are images, and {encoder.name} reads texts",
+            where=dataset.source,
+            fix="take efficientnet-lite0, or a model of texts and images (CLIP)",
+        )
+    if kind not in dataset.images and encoder.content == "image":
+        raise UserError(
+            f"the {'queries' if kind == 'query' else 'documents'} are texts, and {encoder.name} reads images",
+            where=dataset.source,
+            fix="take a model of texts, or of texts and images (CLIP)",
+        )
+    return dataset.items(kind)
 
 
 def _known(encoder: Encoder, kind: Kind) -> list[str]:

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from embedtune.encoders import ENCODERS, CachedEncoder, Progress, load_encoder
 from embedtune.errors import ArtifactError, DataError, ModelNotFound, VectorError
 from embedtune.manifest import AGAIN
 from embedtune.probes import Probes, uncached
-from embedtune.types import Encoder, Kind, Similarity, Transform, Vectors
+from embedtune.types import Content, Encoder, Kind, Similarity, Transform, Vectors
 
 
 class DeferredEncoder:
@@ -44,7 +44,7 @@ class DeferredEncoder:
         self.similarity = similarity
         self.fingerprint: str = entry["fingerprint"]
         self.max_tokens: int | None = entry["max_tokens"]
-        self.content: Literal["text", "id"] = entry["content"]
+        self.content: Content = entry["content"]
         self.progress: Progress | None = None
         """Called with (texts done, texts in all) while texts are encoded."""
         self._open_base = open_base
@@ -104,7 +104,7 @@ def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
     if entry.get("files"):
         return _open_own_files(folder, manifest)
     name, why = entry["name"], ""
-    if entry["content"] == "text" or ":" in name:
+    if entry["content"] != "id" or ":" in name:
         try:
             return load_encoder(name)
         except (ModelNotFound, DataError) as error:

@@ -136,8 +136,9 @@ def _items(
     if encoder.content == "id":
         queries, documents = (_known_items(uncached(encoder), kind) for kind in KINDS)
         return queries, documents, documents
-    ids = known_ids(transform, len(TEXTS) // 2)
-    return TEXTS, TEXTS, ids + ("",) * (len(TEXTS) - len(ids))
+    items: tuple[str, ...] = getattr(uncached(encoder), "probes", TEXTS)
+    ids = known_ids(transform, len(items) // 2)
+    return items, items, ids + ("",) * (len(items) - len(ids))
 
 
 def _encode(

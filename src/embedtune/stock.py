@@ -63,6 +63,7 @@ def write_stock(encoder: Encoder, transform: Transform, out: Path) -> Stock:
     if (
         folder is None
         or encoder.content != "text"
+        or getattr(encoder, "images", False)
         or not (is_static_folder(folder) or _is_transformer(folder))
     ):
         return Stock("none", "the base is not a sentence-transformers folder")

@@ -13,6 +13,8 @@ Vectors = NDArray[np.float32]
 
 Kind = Literal["query", "document"]
 Similarity = Literal["cosine", "dot"]
+Content = Literal["text", "id", "image"]
+"""What an encoder's items are."""
 
 
 @runtime_checkable
@@ -20,7 +22,9 @@ class Encoder(Protocol):
     """Turns items into vectors. Unit length if ``similarity`` is cosine.
 
     ``content`` says what an item is: ``"text"`` for models that read texts, ``"id"`` for
-    precomputed vectors, which are looked up by the id of the query or document.
+    precomputed vectors, which are looked up by the id of the query or document, ``"image"`` for
+    models that read images, given by their paths. A model of texts that has a true attribute
+    ``images`` reads images too, given as :class:`embedtune.data.images.ImagePath`.
     """
 
     name: str
@@ -30,7 +34,7 @@ class Encoder(Protocol):
     """Changes whenever the vectors would."""
     max_tokens: int | None
     """Tokens read of a text; the rest is lost. None where there is no limit."""
-    content: Literal["text", "id"]
+    content: Content
 
     def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
         """Give float32 vectors of shape (len(items), dimension), in the order of ``items``."""

@@ -88,6 +88,6 @@ def test_columns_that_say_nothing_are_listed_with_what_is_expected() -> None:
     assert str(caught.value) == (
         "t.csv:1: no column for 'query' and 'positive'; columns seen: left, right; expected are "
         "(query, positive[, negative…][, score][, split]), (text, label[, split]), (sentence1, sentence2, "
-        "score[, split]) or (user, item[, rating][, timestamp]): rename the columns, or say which column it is "
-        "with --role query=COLUMN --role positive=COLUMN (in Python: roles={…})"
+        "score[, split]) or (user, item[, rating][, timestamp]): rename the columns, or say which column "
+        "it is with --role query=COLUMN --role positive=COLUMN (in Python: roles={…})"
     )

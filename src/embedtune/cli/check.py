@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedtune.cli.errors import CHECK_FAILED
-from embedtune.cli.options import Data, Json, Roles, Task, parse_roles
+from embedtune.cli.options import Json, Roles, Sources, Task, parse_roles, parse_sources
 from embedtune.cli.output import Output
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check(
-    data: Data,
+    data: Sources,
     base: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="The model that will read it: finds texts that it would cut."),
@@ -36,7 +36,7 @@ def check(
     from embedtune.encoders import load_encoder
 
     encoder = load_encoder(base) if base else None
-    dataset = read(data, task=task, roles=parse_roles(role), strict=False)  # type: ignore[arg-type]
+    dataset = read(parse_sources(data), task=task, roles=parse_roles(role), strict=False)  # type: ignore[arg-type]
     understood = describe(dataset)
     output.say(str(understood))
     findings = find(dataset, encoder=encoder)

@@ -73,10 +73,12 @@ def _documents(model: Tuned, dataset: Dataset, progress: StageProgress) -> Vecto
     watch(model, progress.stage("documents"))
     by_id = model.encoder.content == "id"
     return model.encode_documents(
-        dataset.document_ids if by_id else dataset.document_texts, dataset.document_ids
+        dataset.document_ids if by_id else dataset.items("document"), dataset.document_ids
     )
 
 
 def _queries(model: Tuned, dataset: Dataset, progress: StageProgress) -> Vectors:
     watch(model, progress.stage("queries"))
-    return model.encode_queries(dataset.query_ids if model.encoder.content == "id" else dataset.query_texts)
+    return model.encode_queries(
+        dataset.query_ids if model.encoder.content == "id" else dataset.items("query")
+    )

@@ -13,6 +13,16 @@ from embedtune.errors import UserError
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A BEIR folder, a file of rows, or a folder of such files.")
 ]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA...",
+        help="Like DATA; several, each perhaps with a weight (a.csv b.jsonl@0.5), are read as one.",
+    ),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, instead of stopping.")
+]
 Base = Annotated[
     str,
     typer.Option(
@@ -46,6 +56,32 @@ Roles = Annotated[
         "--role", metavar="ROLE=COLUMN", help="Which column plays a role, as in query=asked; may be repeated."
     ),
 ]
+
+
+def parse_sources(given: Sequence[str]) -> str | list[tuple[str, float]]:
+    """Turn ``DATA...`` into what :func:`embedtune.data.read` takes; ``PATH@WEIGHT`` gives a weight.
+
+    A path that exists is a path, whatever is in its name.
+
+    Raises
+    ------
+    UserError
+        When what follows the last ``@`` is no number, and there is no such path.
+    """
+    sources = []
+    for one in given:
+        path, at, weight = one.rpartition("@")
+        if not at or "/" in weight or Path(one).exists():
+            sources.append((one, 1.0))
+            continue
+        try:
+            sources.append((path, float(weight)))
+        except ValueError:
+            fix = "give a path, or PATH@WEIGHT as in a.csv@0.5"
+            raise UserError(
+                f"there is no such path, and {weight!r} is no weight", where=one, fix=fix
+            ) from None
+    return sources[0][0] if len(sources) == 1 and sources[0][0] == given[0] else sources
 
 
 def parse_roles(given: Sequence[str] | None) -> dict[str, str | None]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedtune.cli.models import open_model, watch
 from embedtune.cli.options import Data, Json, Model, Roles, Seed, Task, parse_roles
 from embedtune.cli.output import Output, shorten
-from embedtune.cli.progress import StageProgress
+from embedtune.cli.progress import StageProgress, watch
+from embedtune.models import open_model
 
 if TYPE_CHECKING:
     from embedtune.suggested_rows import Row

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedtune.cli.options import Base, Budget, Data, Json, Metric, Out, Roles, Seed, Task, parse_roles
+from embedtune.cli.options import (
+    Base,
+    Budget,
+    Json,
+    Metric,
+    Out,
+    Roles,
+    Seed,
+    SkipBad,
+    Sources,
+    Task,
+    parse_roles,
+    parse_sources,
+)
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
 from embedtune.cli.verdict import show_verdict
@@ -20,7 +33,7 @@ BRIEF = 3
 
 
 def tune(
-    data: Data,
+    data: Sources,
     base: Base,
     out: Out,
     method: Annotated[str, typer.Option(metavar="NAME", help="How to tune; auto chooses.")] = "auto",
@@ -35,6 +48,7 @@ def tune(
     metric: Metric = "ndcg@10",
     task: Task = None,
     role: Roles = None,
+    skip_bad: SkipBad = False,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -58,9 +72,10 @@ def tune(
         fix="choose another folder, or replace a tuned model with --overwrite",
     )
     roles = parse_roles(role)
-    dataset = read(data, task=task, roles=roles)  # type: ignore[arg-type]
+    dataset = read(parse_sources(data), task=task, roles=roles, skip_bad=skip_bad)  # type: ignore[arg-type]
+    given = shlex.join(data)
     output.say(str(describe(dataset)))
-    show_findings(output, dataset, command=f"embedtune check {shlex.quote(data)}")
+    show_findings(output, dataset, command=f"embedtune check {given}")
     with StageProgress() as progress:
         tuned = fine_tune(
             base_model=base,
@@ -79,7 +94,7 @@ def tune(
     tuned.save(out, overwrite=overwrite)
     output.say()
     output.say(saved_line(tuned.verdict.decision, str(out), force=force))
-    output.say(f"next: embedtune search {shlex.quote(data)} --model {shlex.quote(str(out))} 'a query'")
+    output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
     output.write({**tuned.verdict.to_dict(), "out": out})
 
 

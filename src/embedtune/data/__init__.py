@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from embedtune.data.dataset import Dataset, Task
+from embedtune.data.mixture import is_mixture, mix
 from embedtune.data.problems import Problems
 from embedtune.data.readers import READERS, Request
 from embedtune.data.roles import check_roles
@@ -25,14 +26,17 @@ def read(
     task: Task | None = None,
     roles: Mapping[str, str | None] | None = None,
     strict: bool = True,
+    skip_bad: bool = False,
 ) -> Dataset:
     """Read a dataset.
 
     Parameters
     ----------
-    source : path, list of dicts, DataFrame, pyarrow.Table or Dataset
+    source : path, list of dicts, DataFrame, pyarrow.Table, Dataset or list of (source, weight)
         A BEIR folder; a JSONL, JSON, CSV, TSV, Parquet or Arrow file; a folder with such files named
-        train, dev and test; or rows in memory. A Dataset is returned as it is.
+        train, dev and test; rows in memory; or what else :data:`READERS` reads. A Dataset is returned
+        as it is. Several sources are given with weights, ``[("a.csv", 1.0), ("b.jsonl", 0.5)]``: see
+        :func:`embedtune.data.mixture.mix`.
     task : {"retrieval", "classification", "similarity", "recommendation"}, optional
         Inferred from the columns where not given.
     roles : dict, optional
@@ -41,6 +45,9 @@ def read(
     strict : bool
         Raise at the first row that cannot be used. Otherwise leave such rows out and list them in
         ``Dataset.problems``; what leaves nothing to read (a missing file, broken JSON) is raised anyway.
+    skip_bad : bool
+        Leave out images that cannot be read, also where reading is strict, and list them in
+        ``Dataset.problems``.
 
     Raises
     ------
@@ -57,7 +64,14 @@ def read(
         return source
     if task is not None and task not in get_args(Task):
         raise DataError(f"there is no task called {task!r}", fix=f"choose from {', '.join(get_args(Task))}")
-    asked = Request(task, check_roles(roles or {}), Problems(strict))
+    if is_mixture(source):
+        return mix(
+            [
+                (read(one, task=task, roles=roles, strict=strict, skip_bad=skip_bad), weight)
+                for one, weight in source
+            ]
+        )
+    asked = Request(task, check_roles(roles or {}), Problems(strict), skip_bad)
     if isinstance(source, str):
         source = Path(source)
     for name in READERS:

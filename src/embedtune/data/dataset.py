@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from embedtune.data.images import ImagePath
 from embedtune.data.problems import Problem
+from embedtune.files import sha256_file
 
 Task = Literal["retrieval", "classification", "similarity", "recommendation"]
 
@@ -29,7 +32,11 @@ LABELLED = pa.schema([*ITEMS, pa.field("label", pa.list_(pa.string())), pa.field
 _JUDGED: dict[str, pa.DataType] = {"query": pa.int32(), "document": pa.int32(), "grade": pa.float32()}
 
 QRELS = pa.schema({**_JUDGED, "split": pa.string(), **_PLACE})
-"""Schema of judgements: row numbers of the two tables; a grade of 0 or less says 'not relevant'."""
+"""Schema of judgements: row numbers of the two tables; a grade of 0 or less says 'not relevant'.
+
+Where several sources were read with weights there is a column ``weight``, float32; so there is in the
+documents of a classification dataset. It counts in training and never in judging.
+"""
 
 _SCORED: dict[str, pa.DataType] = {"left": pa.int32(), "right": pa.int32(), "score": pa.float64()}
 
@@ -66,6 +73,10 @@ class Dataset:
         Where the data came from, for messages.
     problems : tuple of Problem
         What a lenient reading left out; empty after a strict one. Findings are made of it.
+    images : frozenset of str
+        Which of ``"query"`` and ``"document"`` are images: their texts are paths, relative to ``root``.
+    root : str
+        The folder that paths of images are relative to.
     """
 
     task: Task
@@ -77,6 +88,8 @@ class Dataset:
     source: str = "data"
     problems: tuple[Problem, ...] = ()
     interactions: pa.Table = field(default_factory=INTERACTIONS.empty_table)
+    images: frozenset[str] = frozenset()
+    root: str = ""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -133,6 +146,44 @@ class Dataset:
         """The documents' texts, in the order of the table."""
         return cells(self.documents, "text")
 
+    def items(self, kind: Literal["query", "document"]) -> list[str]:
+        """Give what an encoder reads: the texts, or the images' whole paths as ImagePath."""
+        texts = self.query_texts if kind == "query" else self.document_texts
+        return [ImagePath(Path(self.root, text)) for text in texts] if kind in self.images else texts
+
+    def contents(self, kind: Literal["query", "document"]) -> list[str]:
+        """Give what tells items apart: the texts, or of images the sha256 of their files."""
+        if kind not in self.images:
+            return self.items(kind)
+        return self._query_hashes if kind == "query" else self._document_hashes
+
+    @cached_property
+    def _query_hashes(self) -> list[str]:
+        return [sha256_file(Path(path)) for path in self.items("query")]
+
+    @cached_property
+    def _document_hashes(self) -> list[str]:
+        return [sha256_file(Path(path)) for path in self.items("document")]
+
+    def weights(self, splits: Iterable[str] | None = None) -> NDArray[np.float32]:
+        """Give how much each query, or each item of a classification, counts in training: float32 (n,).
+
+        1 where the data has no weights; of a query, the mean over its positive judgements in ``splits``.
+        """
+        table = self.documents if self.task == "classification" else self.qrels
+        if "weight" not in table.column_names:
+            return np.ones(len(self.documents if self.task == "classification" else self.queries), np.float32)
+        weight = table["weight"].to_numpy()
+        if self.task == "classification":
+            return np.asarray(weight, np.float32)
+        keep = table["grade"].to_numpy() > 0
+        if splits is not None:
+            keep &= np.isin(np.array(cells(table, "split")), list(splits))
+        query = table["query"].to_numpy()[keep]
+        count = np.bincount(query, minlength=len(self.queries))
+        total = np.bincount(query, weight[keep], minlength=len(self.queries))
+        return np.where(count > 0, total / np.maximum(count, 1), 1).astype(np.float32)
+
     @cached_property
     def query_ids(self) -> list[str]:
         """The queries' ids, in the order of the table."""
@@ -152,12 +203,12 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over ids, texts, judgements and labels; places in files do not count."""
+        """sha256 over ids, texts, judgements and labels, and over images; places in files do not count."""
         digest = hashlib.sha256(self.task.encode())
         parts = [
             (self.queries, ("id", "text")),
-            (self.documents, ("id", "text", "label", "split")),
-            (self.qrels, ("query", "document", "grade", "split")),
+            (self.documents, ("id", "text", "label", "split", "weight")),
+            (self.qrels, ("query", "document", "grade", "split", "weight")),
         ]
         if self.task == "similarity":
             parts.append((self.pairs, ("left", "right", "score", "split")))
@@ -169,6 +220,8 @@ class Dataset:
             with pa.ipc.new_stream(sink, kept.schema) as writer:
                 writer.write_table(kept)
             digest.update(sink.getvalue())
+        hashes = (self.contents(kind) for kind in ("query", "document") if kind in self.images)
+        digest.update("".join(name for names in hashes for name in names).encode())
         return digest.hexdigest()
 
 

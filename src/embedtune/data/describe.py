@@ -100,8 +100,9 @@ def _retrieval(dataset: Dataset) -> _Inside:
 def _classification(dataset: Dataset) -> _Inside:
     names = cells(dataset.documents, "split")
     labels = {label for labels in dataset.labels for label in labels}
-    counts = {"texts": len(dataset.documents), "labels": len(labels)}
-    splits = {split: {"texts": names.count(split)} for split in dataset.splits}
+    noun = "images" if "document" in dataset.images else "texts"
+    counts = {noun: len(dataset.documents), "labels": len(labels)}
+    splits = {split: {noun: names.count(split)} for split in dataset.splits}
     rows = [
         ExampleRow(_shorten(dataset.document_texts[row]), dataset.labels[row][:_POSITIVES], names[row])
         for row in _spread(len(names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embedtune.data.dataset import PAIRS, Dataset
+from embedtune.data.mixture import whole_paths
 from embedtune.errors import DataError
 
 TEST = "test"
@@ -23,7 +25,7 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     Raises
     ------
     DataError
-        When the two are of different tasks.
+        When the two are of different tasks, or one of images and one of texts.
     """
     if dataset.task != test.task:
         raise DataError(
@@ -31,6 +33,10 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
             where=test.source,
             fix="give both the same columns",
         )
+    if dataset.images != test.images:
+        what = "of the two datasets, one has images where the other has texts"
+        raise DataError(what, where=test.source, fix="give both the same columns")
+    dataset, test = whole_paths(dataset), _weighted_like(whole_paths(test), dataset)
     if dataset.task == "classification":
         kept = _without_test(dataset.documents)
         return replace(dataset, documents=pa.concat_tables([kept, _as_test(test.documents, kept)]))
@@ -68,6 +74,18 @@ def _joined_pairs(dataset: Dataset, test: Dataset, column: NDArray[np.int32]) ->
     split = pa.array([TEST] * len(test.pairs), pa.string())
     table = pa.table({**moved, **rest, "split": split}).select(PAIRS.names)
     return pa.concat_tables([_without_test(dataset.pairs), table.cast(PAIRS)])
+
+
+def _weighted_like(test: Dataset, dataset: Dataset) -> Dataset:
+    """Give the test data the weights' column that the training data has, all ones, or take it away."""
+    name = "documents" if test.task == "classification" else "qrels"
+    table: pa.Table = getattr(test, name)
+    if "weight" in table.column_names:
+        table = table.drop_columns(["weight"])
+    if "weight" in getattr(dataset, name).column_names:
+        table = table.append_column("weight", pa.array(np.ones(len(table), np.float32)))
+    parts: dict[str, Any] = {name: table}
+    return replace(test, **parts)
 
 
 def _without_test(table: pa.Table) -> pa.Table:

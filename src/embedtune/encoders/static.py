@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from embedtune.encoders.hashes import file_hash
 from embedtune.encoders.model_folder import ModelFolder, read_json, tensor_shapes
 from embedtune.encoders.tokens import TokenCounter, load_tokenizer
 from embedtune.errors import ModelNotFound
-from embedtune.types import Kind, Similarity, Vectors
+from embedtune.types import Content, Kind, Similarity, Vectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -143,7 +143,7 @@ class StaticEncoder:
         When tokenizers is not installed.
     """
 
-    content: Literal["text", "id"] = "text"
+    content: Content = "text"
     cheap = True
     """Encoding is as fast as reading from a cache."""
 

@@ -23,5 +23,17 @@ ENCODERS = Registry(
             "embedtune.encoders.vectors:VectorsEncoder",
             "precomputed vectors by id: .npy, Parquet or Arrow files",
         ),
+        "image": Entry(
+            "embedtune.encoders.image:ImageEncoder",
+            "images: EfficientNet-Lite0, ImageNet weights from a package",
+            extra="images",
+            module="torch",
+        ),
+        "clip": Entry(
+            "embedtune.encoders.clip:ClipEncoder",
+            "texts and images in one space: CLIP folders of sentence-transformers",
+            extra="images",
+            module="sentence_transformers",
+        ),
     },
 )

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from embedtune.encoders.model_folder import ModelFolder
 from embedtune.encoders.tokens import TokenCounter
 from embedtune.errors import ModelNotFound, UserError
 from embedtune.extras import need, require
-from embedtune.types import Kind, Similarity, Vectors
+from embedtune.types import Content, Kind, Similarity, Vectors
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -69,7 +69,7 @@ class TransformerEncoder:
         When the folder holds no model.
     """
 
-    content: Literal["text", "id"] = "text"
+    content: Content = "text"
 
     def __init__(
         self,

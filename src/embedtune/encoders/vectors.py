@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from embedtune.encoders.vector_files import (
 from embedtune.encoders.vector_formats import BLOCK, READERS
 from embedtune.errors import DataError, ModelNotFound, VectorError
 from embedtune.files import atomic_write
-from embedtune.types import Kind, Similarity, Vectors
+from embedtune.types import Content, Kind, Similarity, Vectors
 
 NAMES: dict[Kind, str] = {"query": "queries", "document": "documents"}
 """What the files of each kind are called."""
@@ -51,7 +51,7 @@ class VectorsEncoder:
         When ids or vectors are not as they must be.
     """
 
-    content: Literal["text", "id"] = "id"
+    content: Content = "id"
     max_tokens: int | None = None
     folder: Path | None = None
     """There is no model that could be shipped."""

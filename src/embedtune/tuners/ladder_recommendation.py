@@ -15,7 +15,7 @@ def recommendation_ladder(train: Interactions) -> Iterator[Candidate]:
     All but the first replace the stored vectors; none is followed at several strengths, as factors and
     content do not lie in one space. Without times there is nothing that comes next.
     """
-    yield Candidate("pooling", PoolingTuner())  # type: ignore[arg-type]
-    yield Candidate("factors (EASE)", FactorsTuner(following=0.0), rung=2)  # type: ignore[arg-type]
+    yield Candidate("pooling", PoolingTuner())
+    yield Candidate("factors (EASE)", FactorsTuner(following=0.0), rung=2)
     if train.time is not None:
-        yield Candidate("factors (next)", FactorsTuner(), rung=3)  # type: ignore[arg-type]
+        yield Candidate("factors (next)", FactorsTuner(), rung=3)

@@ -63,6 +63,7 @@ _READING = {
     "no-positive": ("query has no positive", "queries have no positive"),
     "no-label": ("text has no label", "texts have no label"),
     "empty-texts": ("row has an empty text", "rows have an empty text"),
+    "damaged-images": ("image cannot be read", "images cannot be read"),
     "empty-splits": ("split is empty", "splits are empty"),
 }
 """Code of a problem met in reading: what it means for one row, and for several."""

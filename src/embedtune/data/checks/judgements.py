@@ -38,7 +38,7 @@ def contradictions(dataset: Dataset) -> Iterator[Finding]:
 
 def _conflicting_labels(dataset: Dataset) -> Iterator[Finding]:
     labels: dict[str, set[tuple[str, ...]]] = {}
-    keys = [" ".join(text.casefold().split()) for text in dataset.document_texts]
+    keys = [" ".join(text.casefold().split()) for text in dataset.contents("document")]
     for key, given in zip(keys, dataset.labels, strict=True):
         labels.setdefault(key, set()).add(tuple(sorted(given)))
     rows = [row for row, key in enumerate(keys) if len(labels[key]) > 1]
@@ -57,7 +57,10 @@ def _conflicting_labels(dataset: Dataset) -> Iterator[Finding]:
 def query_equals_document(dataset: Dataset) -> Iterator[Finding]:
     """Find queries that are, but for case and punctuation, the text of a document relevant to them."""
     relevant = dataset.relevance()
-    queries, documents = map(normalise, dataset.query_texts), list(map(normalise, dataset.document_texts))
+    queries, documents = (
+        map(normalise, dataset.contents("query")),
+        list(map(normalise, dataset.contents("document"))),
+    )
     rows = [
         row
         for row, query in enumerate(queries)

@@ -73,7 +73,7 @@ def _labelled(dataset: Dataset) -> tuple[pa.Table, list[str], list[set[str]]]:
     if dataset.task == "classification":
         return (
             dataset.documents,
-            dataset.document_texts,
+            dataset.contents("document"),
             [{name} for name in cells(dataset.documents, "split")],
         )
     splits: dict[int, set[str]] = {}
@@ -81,7 +81,8 @@ def _labelled(dataset: Dataset) -> tuple[pa.Table, list[str], list[set[str]]]:
         splits.setdefault(query, set()).add(split)
     rows = sorted(splits)
     table = dataset.queries.take(pa.array(rows, pa.int64()))
-    return table, cells(table, "text"), [splits[row] for row in rows]
+    contents = dataset.contents("query")
+    return table, [contents[row] for row in rows], [splits[row] for row in rows]
 
 
 def _in_several(keys: Sequence[str | int], splits: list[set[str]]) -> list[int]:

@@ -32,14 +32,17 @@ def empty_documents(dataset: Dataset) -> Iterator[Finding]:
 def duplicates(dataset: Dataset) -> Iterator[Finding]:
     """Find texts that come more than once, equal after stripping."""
     if dataset.task == "classification":
-        yield from _twice(dataset.documents, dataset.document_texts, "text", "keep one of each text")
+        yield from _twice(dataset.documents, dataset.contents("document"), "text", "keep one of each text")
         return
     merge = (
         "keep one of each document and point its judgements to it: a search can return only one of two equals"
     )
-    yield from _twice(dataset.documents, dataset.document_texts, "document", merge)
+    yield from _twice(dataset.documents, dataset.contents("document"), "document", merge)
     yield from _twice(
-        dataset.queries, dataset.query_texts, "query", "merge them into one query with all their positives"
+        dataset.queries,
+        dataset.contents("query"),
+        "query",
+        "merge them into one query with all their positives",
     )
 
 

@@ -21,6 +21,8 @@ class Request:
     """Role to column name; an empty name or None says that no column plays the role."""
     problems: Problems = field(default_factory=Problems)
     """Where rows that cannot be used are reported."""
+    skip_bad: bool = False
+    """Whether images that cannot be read are left out, also where reading is strict."""
 
 
 class Reader(Protocol):
@@ -38,6 +40,10 @@ class Reader(Protocol):
 READERS = Registry(
     "reader",
     {
+        "vertex": Entry(
+            "embedtune.data.readers.vertex:Vertex",
+            "folder of corpus.jsonl, queries.jsonl, train.tsv and test.tsv",
+        ),
         "beir": Entry(
             "embedtune.data.readers.beir:Beir", "folder of corpus.jsonl, queries.jsonl and qrels/*.tsv"
         ),
@@ -46,6 +52,15 @@ READERS = Registry(
             "folder of items.jsonl and train/dev/test files of (user, item[, rating][, timestamp]), "
             "or a dict of the two",
         ),
+        "hugging-face": Entry(
+            "embedtune.data.readers.hugging_face:HuggingFace",
+            "a Hugging Face Dataset or DatasetDict, or a folder of save_to_disk",
+        ),
+        "llama-index": Entry(
+            "embedtune.data.readers.llama_index:LlamaIndex",
+            "JSON of LlamaIndex's EmbeddingQAFinetuneDataset: queries, corpus, relevant_docs",
+        ),
+        "image-folder": Entry("embedtune.data.readers.image_folder:ImageFolder", "folder of images by label"),
         "files": Entry(
             "embedtune.data.readers.files:Files",
             "a JSONL, JSON, CSV, TSV, Parquet or Arrow file, or a folder of train/dev/test files",

@@ -8,13 +8,15 @@ Retrieval Models, section 3 (the layout is that of its toolkit). Four-column qre
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from embedtune.data.dataset import Dataset, judgements
 from embedtune.data.problems import Problems
 from embedtune.data.readers import Request
-from embedtune.data.readers.formats import json_lines
+from embedtune.data.readers.formats import FORMATS
 from embedtune.data.readers.items import Items
 from embedtune.data.readers.text import lines
 from embedtune.data.readers.values import as_id, as_score, as_text, split_name
@@ -25,6 +27,9 @@ _COLUMNS = {
     "document": ("corpus-id", "corpus_id", "doc-id", "doc_id", "docid", "document-id", "document_id"),
     "score": ("score", "relevance", "grade", "label"),
 }
+_ROWS = (".jsonl", ".parquet")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+"""What the hub adds to the name of a split's Parquet file."""
 
 
 class _Judgement(NamedTuple):
@@ -41,7 +46,7 @@ class Beir:
 
     def accepts(self, source: object) -> bool:
         """Say whether ``source`` is a folder with a corpus, queries or qrels of BEIR."""
-        names = ("corpus.jsonl", "queries.jsonl", "qrels", "qrels.tsv")
+        names = ("corpus.jsonl", "queries.jsonl", "corpus.parquet", "queries.parquet", "qrels", "qrels.tsv")
         return isinstance(source, Path) and any((source / name).exists() for name in names)
 
     def read(self, source: Path, asked: Request) -> Dataset:
@@ -55,9 +60,9 @@ class Beir:
         if asked.task == "classification" or asked.roles:
             what = "a BEIR folder is a retrieval dataset with fixed roles"
             raise DataError(what, where=str(source), fix="leave out task and roles")
-        files = _qrels_files(source)
-        documents = _items(source / "corpus.jsonl", Items("document", "d", asked.problems), asked.problems)
-        queries = _items(source / "queries.jsonl", Items("query", "q", asked.problems), asked.problems)
+        files = self.qrels_files(source)
+        documents = _items(source, "corpus", Items("document", "d", asked.problems), asked.problems)
+        queries = _items(source, "queries", Items("query", "q", asked.problems), asked.problems)
         judged: dict[tuple[int, int, float, str], tuple[str, int]] = {}
         for path, split in files:
             for judgement in _judgements(path, split, queries, documents, asked.problems):
@@ -85,23 +90,46 @@ class Beir:
             problems=tuple(asked.problems.found),
         )
 
+    def qrels_files(self, folder: Path) -> list[tuple[Path, str]]:
+        """Find the qrels and their splits, train, dev and test first.
 
-def _qrels_files(folder: Path) -> list[tuple[Path, str]]:
-    """Find the qrels, train, dev and test first."""
-    found = [(path, split_name(path.stem)) for path in sorted((folder / "qrels").glob("*.tsv"))]
-    if not found and (folder / "qrels.tsv").is_file():
-        found = [(folder / "qrels.tsv", "train")]
-    if not found:
-        fix = "add qrels/train.tsv with the columns query-id, corpus-id, score"
-        raise DataError("there are no judgements", where=str(folder / "qrels"), fix=fix)
-    order = {"train": 0, "dev": 1, "test": 2}
-    return sorted(found, key=lambda file: order.get(file[1], 3))
+        Raises
+        ------
+        DataError
+            When there are none.
+        """
+        inside = sorted(folder.glob("qrels/*"))
+        found = [
+            (path, split_name(_SHARD.sub("", path.stem)))
+            for path in inside
+            if path.suffix.lower() in (".tsv", *_ROWS)
+        ]
+        if not found and (folder / "qrels.tsv").is_file():
+            found = [(folder / "qrels.tsv", "train")]
+        if not found:
+            fix = "add qrels/train.tsv with the columns query-id, corpus-id, score"
+            raise DataError("there are no judgements", where=str(folder / "qrels"), fix=fix)
+        order = {"train": 0, "dev": 1, "test": 2}
+        return sorted(found, key=lambda file: order.get(file[1], 3))
 
 
-def _items(path: Path, into: Items, problems: Problems) -> Items:
+def _parts(folder: Path, stem: str) -> list[Path]:
+    """Find the file of corpus or queries, or the files in a folder of that name."""
+    whole = [path for ending in _ROWS if (path := folder / f"{stem}{ending}").is_file()]
+    inside = sorted(path for path in folder.glob(f"{stem}/*") if path.suffix.lower() in _ROWS)
+    return whole[:1] or inside or [folder / f"{stem}.jsonl"]
+
+
+def _items(folder: Path, stem: str, into: Items, problems: Problems) -> Items:
     """Read corpus or queries; an empty document is kept, an empty query is reported and left out."""
+    for path in _parts(folder, stem):
+        _items_of(path, stem, into, problems)
+    return into
+
+
+def _items_of(path: Path, stem: str, into: Items, problems: Problems) -> None:
     name = str(path)
-    for line, row in json_lines(path):
+    for line, row in FORMATS[path.suffix.lower()](path):
         key = "id" if "id" in row and "_id" not in row else "_id"
         id = as_id(row.get(key), key, name, line)
         text = as_text(row.get("text"), "text", name, line)
@@ -113,13 +141,12 @@ def _items(path: Path, into: Items, problems: Problems) -> Items:
                 fix=f"columns seen: {columns}; BEIR has _id and text",
             )
         text = f"{as_text(row.get('title'), 'title', name, line)} {text}".strip()
-        if not text and path.name == "queries.jsonl":
+        if not text and stem == "queries":
             fix = "write its text, or remove it here and in qrels"
             problems.add("empty-texts", f"query {id!r} is empty", file=name, line=line, fix=fix)
             into.left_out.add(id)
             continue
         into.add(text, name, line, id)
-    return into
 
 
 def _judgements(
@@ -154,9 +181,11 @@ def _judgements(
 
 
 def _parse(path: Path) -> list[_Judgement]:
-    """Read the lines of a qrels file: three columns, with or without header, or TREC's four."""
+    """Read the lines of a qrels file: three columns, with or without header, or TREC's four; or rows."""
     name, order = str(path), [0, 1, 2]
     rows: list[_Judgement] = []
+    if path.suffix.lower() != ".tsv":
+        return [_judged(row, name, number) for number, row in FORMATS[path.suffix.lower()](path)]
     for number, line in lines(path):
         cells = line.split("\t") if "\t" in line else line.split()
         cells = [cell.strip() for cell in cells]
@@ -171,13 +200,28 @@ def _parse(path: Path) -> list[_Judgement]:
             what = f"the line has {len(cells)} columns"
             fix = "write query-id, corpus-id and score, separated by tabs"
             raise DataError(what, where=f"{name}:{number}", fix=fix)
-        query, document, score = (cells[at] for at in order)
+        query, document, score = *(cells[at] for at in order[:2]), cells[order[2]] if len(order) == 3 else "1"
         rows.append(_Judgement(query, document, as_score(score, "score", name, number), number))
     return rows
 
 
 def _header(cells: list[str]) -> list[int] | None:
-    """Give the positions of query, document and score where this is a header."""
+    """Give the positions of query, document and score (if there is one) where this is a header."""
     names = [cell.lower() for cell in cells]
     found = [next((n for n, name in enumerate(names) if name in known), -1) for known in _COLUMNS.values()]
+    if found[2] < 0 and len(cells) == 2:
+        found = found[:2]
     return found if min(found) >= 0 else None
+
+
+def _judged(row: Mapping[str, Any], name: str, line: int) -> _Judgement:
+    """Read one row of qrels that are kept as JSONL or Parquet, as MTEB does."""
+    at = {role: next((key for key in row if key.lower() in known), None) for role, known in _COLUMNS.items()}
+    if at["query"] is None or at["document"] is None:
+        fix = "columns seen: " + ", ".join(row) + "; expected are query-id, corpus-id, score"
+        raise DataError("a column is missing", where=f"{name}:{line}", fix=fix)
+    query, document = (
+        as_id(row[at[role] or ""], at[role] or "", name, line) for role in ("query", "document")
+    )
+    score = 1.0 if at["score"] is None else as_score(row[at["score"]], at["score"], name, line)
+    return _Judgement(query, document, score, line)

@@ -43,7 +43,7 @@ class Files:
 
 
 def _part(path: Path, split: str) -> Part:
-    return Part(str(path), split, FORMATS[path.suffix.lower()](path))
+    return Part(str(path), split, FORMATS[path.suffix.lower()](path), str(path.parent))
 
 
 def split_files(folder: Path) -> list[Part]:

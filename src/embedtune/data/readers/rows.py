@@ -9,19 +9,22 @@ from typing import Any
 from embedtune.data.dataset import Dataset
 from embedtune.data.problems import place
 from embedtune.data.readers import Request
+from embedtune.data.readers.clicks import Clicks
 from embedtune.data.readers.histories import Histories
 from embedtune.data.readers.labels import Labels
 from embedtune.data.readers.pairs import Pairs
+from embedtune.data.readers.pictures import with_images
 from embedtune.data.readers.scored import ScoredRows
 from embedtune.data.roles import Layout, understand
 from embedtune.errors import DataError
 
-Builder = Pairs | Labels | ScoredRows | Histories
-BUILDERS: dict[str, type[Pairs] | type[Labels] | type[ScoredRows] | type[Histories]] = {
+Builder = Pairs | Labels | ScoredRows | Histories | Clicks
+BUILDERS: dict[str, type[Builder]] = {
     "retrieval": Pairs,
     "classification": Labels,
     "similarity": ScoredRows,
     "recommendation": Histories,
+    "clicks": Clicks,
 }
 
 
@@ -35,6 +38,8 @@ class Part:
     """Split of rows that do not name their own."""
     rows: Iterator[tuple[int, Mapping[str, Any]]]
     """Line (or row number, from 1) and cells by column name."""
+    folder: str = "."
+    """The folder that paths of images are relative to."""
 
 
 def build(parts: Sequence[Part], asked: Request, source: str, builder: Builder | None = None) -> Dataset:
@@ -60,7 +65,7 @@ def build(parts: Sequence[Part], asked: Request, source: str, builder: Builder |
                 layout = _same_task(layout, columns, asked, where)
                 roles |= layout.names()
             if builder is None:
-                builder = BUILDERS[layout.task](asked)
+                builder = BUILDERS["clicks" if layout.one("clicks") else layout.task](asked)
             builder.add(row, layout, part.split, part.name, line)
         if not columns:
             empty.append(part)
@@ -71,7 +76,10 @@ def build(parts: Sequence[Part], asked: Request, source: str, builder: Builder |
         asked.problems.add(
             "empty-splits", f"split {part.split!r} has no rows", file=part.name, line=0, fix=fix
         )
-    return builder.finish(roles, source)
+    dataset = builder.finish(roles, source)
+    return (
+        with_images(dataset, layout.images, parts[0].folder, asked) if layout and layout.images else dataset
+    )
 
 
 def _same_task(before: Layout | None, columns: Mapping[str, None], asked: Request, where: str) -> Layout:
@@ -79,4 +87,9 @@ def _same_task(before: Layout | None, columns: Mapping[str, None], asked: Reques
     if before is not None and before.task != layout.task:
         what = f"these columns ({', '.join(columns)}) are for {layout.task}, those before for {before.task}"
         raise DataError(what, where=where, fix="keep the two in separate sources, or name the task")
+    if before is not None and (
+        before.images != layout.images or bool(before.one("clicks")) != bool(layout.one("clicks"))
+    ):
+        what = f"these columns ({', '.join(columns)}) hold another kind of data than those before"
+        raise DataError(what, where=where, fix="keep texts, images and clicks in separate sources")
     return layout

@@ -23,7 +23,8 @@ from embedtune.data import Dataset, read
 from embedtune.encoders import load_encoder
 from embedtune.judging.compare import randomisation_test
 from embedtune.judging.metrics import evaluate_ranks
-from embedtune.judging.recommended import Recommended, Round
+from embedtune.judging.problem import Round
+from embedtune.judging.recommended import Recommended
 from embedtune.transforms import Identity
 from embedtune.tuners.interactions import Interactions
 from embedtune.tuners.ladder_recommendation import recommendation_ladder

@@ -48,7 +48,7 @@ def test_rows_are_every_query_by_query_and_by_document() -> None:
     assert not folded.strata["seen"][~folded.natural].any()
     assert folded.strata["seen"][folded.natural].mean() > 0.8  # two other queries each, in other folds mostly
     np.testing.assert_allclose(
-        folded.base, folded.problem.evaluate(Identity(), ("ndcg@10",))["ndcg@10"][folded.row]
+        folded.base, folded.problem.scores(Identity(), ("ndcg@10",))["ndcg@10"][folded.row]
     )
 
 
@@ -85,7 +85,7 @@ def test_the_comparison_with_chance_could_fail() -> None:
     by_chance = Labelled(labelled.queries, labelled.documents, labelled.relevance[rng.permutation(150)],
                          labelled.document_ids, np.arange(150))  # fmt: skip
     fitted = DeltasTuner(drop=0.1).fit(by_chance.training(by_chance.relevance))
-    base, tuned = (by_chance.evaluate(t, ("ndcg@10",))["ndcg@10"].mean() for t in (Identity(), fitted))
+    base, tuned = (by_chance.scores(t, ("ndcg@10",))["ndcg@10"].mean() for t in (Identity(), fitted))
     assert tuned - base > 0.2
 
 
@@ -106,7 +106,7 @@ def test_every_fold_scores_with_the_map_that_was_fitted_without_it() -> None:
     start = 0
     for fold in folded.rounds:
         fitted = RidgeTuner().fit(labelled.training(fold.train)).scaled(0.5)
-        expected = labelled.take(held := fold.held).evaluate(fitted, ("ndcg@10",))["ndcg@10"]
+        expected = labelled.take(held := fold.held).scores(fitted, ("ndcg@10",))["ndcg@10"]
         np.testing.assert_allclose(candidate.scores[0, start : start + len(held)], expected)
         start += len(held)
 
@@ -129,12 +129,12 @@ def test_a_split_of_the_users_own_is_judged_once_more_by_a_map_of_all_others() -
 
 def test_labels_by_chance_look_far_and_right_ones_do_not() -> None:
     labelled = labelled_of(np.arange(200), 400)
-    assert labelled.evaluate(Identity(), ("far",))["far"].mean() > 0.3  # turned away from their documents
+    assert labelled.scores(Identity(), ("far",))["far"].mean() > 0.3  # turned away from their documents
     turned = LinearTuner().fit(labelled.training(labelled.relevance))
-    assert labelled.evaluate(turned, ("far",))["far"].mean() < 0.01
+    assert labelled.scores(turned, ("far",))["far"].mean() < 0.01
     order = np.random.default_rng(1).permutation(200)
     by_chance = replace(labelled, relevance=labelled.relevance[order])
-    assert by_chance.evaluate(turned, ("far",))["far"].mean() == pytest.approx(0.5, abs=0.1)
+    assert by_chance.scores(turned, ("far",))["far"].mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_candidate_on_top_of_another() -> None:

@@ -64,7 +64,7 @@ def maps(d: int) -> list:
 def test_scores_are_those_of_sorting_everything(number: int, labelled: Labelled, items: Labelled) -> None:
     for one in (labelled, items):
         transform = maps(one.queries.shape[1])[number]
-        got = one.evaluate(transform, ("ndcg@10",))["ndcg@10"]
+        got = one.scores(transform, ("ndcg@10",))["ndcg@10"]
         np.testing.assert_allclose(got, slow_ndcg(one, transform), atol=1e-6)
 
 
@@ -83,7 +83,7 @@ def test_block_by_block_gives_the_same(number: int, labelled: Labelled, items: L
 
 def test_nobody_asks_no_scores(labelled: Labelled) -> None:
     nobody = labelled.take(np.empty(0, np.int64))
-    assert nobody.evaluate(Identity(), ("map",))["map"].shape == (0,)
+    assert nobody.scores(Identity(), ("map",))["map"].shape == (0,)
 
 
 def test_taking_rows_takes_all_that_belongs_to_them(items: Labelled) -> None:

@@ -34,7 +34,7 @@ class World:
 
     def gain(self, transform: Transform) -> float:
         """Gain in nDCG@10 on the held-out queries."""
-        scores = [self.held_out.evaluate(t, ("ndcg@10",))["ndcg@10"] for t in (Identity(), transform)]
+        scores = [self.held_out.scores(t, ("ndcg@10",))["ndcg@10"] for t in (Identity(), transform)]
         return float((scores[1] - scores[0]).mean())
 
 

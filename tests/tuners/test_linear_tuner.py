@@ -101,7 +101,7 @@ def test_one_map_for_both_sides_drops_what_confuses() -> None:
     every = Labelled(q, z, pairs, list(map(str, range(400))), np.arange(400))
     train, held = every.take(np.arange(200)), every.take(np.arange(200, 400))
     fitted = LinearTuner(sides="shared").fit(train.training(train.relevance))
-    scores = [held.evaluate(t, ("ndcg@10",))["ndcg@10"].mean() for t in (Identity(), fitted)]
+    scores = [held.scores(t, ("ndcg@10",))["ndcg@10"].mean() for t in (Identity(), fitted)]
     assert fitted.sides == "shared"
     assert scores[1] > scores[0] + 0.1
 

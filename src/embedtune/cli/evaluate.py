@@ -28,7 +28,7 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="The split that is judged.")] = "test",
     seed: Seed = 0,
-    metric: Metric = "ndcg@10",
+    metric: Metric = None,
     task: Task = None,
     role: Roles = None,
     json: Json = None,

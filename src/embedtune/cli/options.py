@@ -41,14 +41,23 @@ Json = Annotated[
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="The folder to make.", show_default=False)]
 Seed = Annotated[int, typer.Option(metavar="N", min=0, help="The same seed gives the same result.")]
-Metric = Annotated[str, typer.Option(metavar="NAME", help="What is judged: ndcg@10, mrr@10, recall@100, …")]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What is judged: ndcg@10, accuracy, spearman, recall@20, …; the task's own if none.",
+    ),
+]
 Budget = Annotated[
     str | None,
     typer.Option(metavar="TIME", help="The longest that tuning may take: 90s, 10m, 1h."),
 ]
 Task = Annotated[
     str | None,
-    typer.Option(metavar="TASK", help="retrieval, classification or similarity; inferred where not given."),
+    typer.Option(
+        metavar="TASK",
+        help="retrieval, classification, similarity or recommendation; inferred where not given.",
+    ),
 ]
 Roles = Annotated[
     list[str] | None,

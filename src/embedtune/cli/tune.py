@@ -45,7 +45,7 @@ def tune(
         ),
     ] = "test",
     seed: Seed = 0,
-    metric: Metric = "ndcg@10",
+    metric: Metric = None,
     task: Task = None,
     role: Roles = None,
     skip_bad: SkipBad = False,

@@ -256,7 +256,7 @@ def _take_images(hits: dict[str, list[str]], task: Task, roles: Mapping[str, str
     if task == "retrieval" and "positive_image" in hits and not {"query", "query_image", "score"} & set(hits):
         hits |= {"query": hits.pop("positive")} if "positive" in hits else {}
     taken = set()
-    for role, place in _IMAGES[task].items():
+    for role, place in _IMAGES.get(task, {}).items():
         found, strong = hits.pop(role, []), {_plain(name) for name in hits.get(place, ())}
         named = bool(roles.get(place)) or bool(strong & set(_NAMES[task][place][0]))
         if found and (role in roles or not named):

@@ -36,7 +36,6 @@ def folds(
     relevance: csr_matrix,
     groups: NDArray[np.int64],
     *,
-    own: NDArray[np.int64] | None = None,
     judged: int = 0,
     seed: int = 0,
 ) -> list[Fold]:
@@ -54,9 +53,6 @@ def folds(
     groups : int array of shape (n,)
         Queries with the same number stay in one fold (near-duplicates). A group larger than a
         tenth of the queries is split, since it could not be held out otherwise.
-    own : int array of shape (n,), optional
-        Where a query is itself a document, the row of that document: it leaves training with the query.
-        Such queries are held out by query alone.
     judged : int
         Queries that a split of the user's own judges already; with many queries, so many fewer are held out.
     seed : int
@@ -72,16 +68,14 @@ def folds(
     if n >= MANY:
         part, half = _assign(groups, 10, rng), _assign(groups, 2, rng)
         rounds = int(np.clip(-(-10 * (ENOUGH - judged) // n), 1 if judged else 2, 6))
-        if own is not None:  # all documents of a held-out item's label would be nearly all there are
-            half[:] = 0
         halves = [[np.flatnonzero((part == i) & (half == j)) for j in (0, 1)] for i in range(rounds)]
-        return [_fold(relevance, by_query, by_document, own) for by_query, by_document in halves]
+        return [_fold(relevance, by_query, by_document) for by_query, by_document in halves]
     part = _assign(groups, 5, rng)
     held = [rows for rows in (np.flatnonzero(part == i) for i in range(5)) if len(rows)]
-    by_query = [_fold(relevance, rows, nothing, own) for rows in held]
-    if own is not None or seen_share(relevance) < REPEATED:
+    by_query = [_fold(relevance, rows, nothing) for rows in held]
+    if seen_share(relevance) < REPEATED:
         return by_query  # hardly any document has two queries: they are unseen as it is
-    return by_query + [_fold(relevance, nothing, rows, own) for rows in held]
+    return by_query + [_fold(relevance, nothing, rows) for rows in held]
 
 
 def seen(rows: csr_matrix, train: csr_matrix) -> NDArray[np.bool_]:
@@ -110,14 +104,12 @@ def _assign(groups: NDArray[np.int64], parts: int, rng: np.random.Generator) -> 
     return part[unit]
 
 
-def _fold(relevance: csr_matrix, by_query: Rows, by_document: Rows, own: Rows | None) -> Fold:
+def _fold(relevance: csr_matrix, by_query: Rows, by_document: Rows) -> Fold:
     n, width = relevance.shape
     held = np.zeros(n, bool)
     held[by_query] = held[by_document] = True
     gone = np.zeros(width, bool)
     gone[relevance[by_document].indices] = True
-    if own is not None:
-        gone[own[held]] = True
     rows = np.repeat(np.arange(n), np.diff(relevance.indptr))
     keep = ~held[rows] & ~gone[relevance.indices]
     shape = relevance.shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +12,8 @@ from scipy.sparse import csr_matrix
 from embedtune.data.stratified import stratified_parts
 from embedtune.errors import UserError
 from embedtune.judging.logistic import fit_logistic
+from embedtune.judging.neighbours import among_items
+from embedtune.judging.problem import Round
 from embedtune.judging.voting import MEASURES, average_precision, chosen_classes, vote
 from embedtune.transforms.blocks import unit_length
 from embedtune.tuners.items import LabelledItems
@@ -28,16 +30,6 @@ ENOUGH = 2500
 
 SINGLE = ("accuracy", "macro_f1", "map", "logreg_accuracy", "logreg_macro_f1")
 MULTI = ("f1", "subset_accuracy", "macro_f1", "map", "logreg_f1", "logreg_macro_f1")
-
-
-@dataclass(frozen=True)
-class Round:
-    """One fold: what it trains on, and which rows it holds out."""
-
-    train: Rows
-    held: Rows
-    strata: dict[str, NDArray[np.bool_]]
-    natural: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -115,6 +107,23 @@ class Classified:
     def training(self, train: Rows) -> LabelledItems:
         """Give the training items of some rows of the reference."""
         return self._reference if len(train) == len(self._reference) else self._reference.take(train)
+
+    @property
+    def tells_far(self) -> bool:
+        """Never: no label names a single item to be found."""
+        return False
+
+    def shares(self) -> Mapping[str, float]:
+        """Nothing is known of traffic beyond the rows themselves."""
+        return {}
+
+    def pooled(self, seed: int) -> Classified:
+        """Give the problem itself."""
+        return self
+
+    def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
+        """Give the ``k`` nearest of up to 300 items, (asked, k)."""
+        return among_items(transform, self._reference.vectors, k, seed)
 
     def rounds(self, seed: int = 0) -> list[Round]:
         """Split into folds, every class spread evenly over them, near-duplicates together.

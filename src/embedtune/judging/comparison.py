@@ -1,9 +1,9 @@
-"""Base and tuned side by side on judged queries: scores by stratum, gain, interval, test, examples."""
+"""Base and tuned side by side on judged rows: scores by stratum, gain, interval, test, examples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,10 @@ class Gain:
     ci95: tuple[float, float]
     p_value: float
     n: int
+    base: float | None = None
+    """Mean score of the base on these rows, where it is told."""
+    tuned: float | None = None
+    """The same of the tuned model."""
 
     @property
     def harmful(self) -> bool:
@@ -56,12 +60,19 @@ class Judged:
     base: dict[str, Scores]
     """Metric to scores (n,); the first metric is the one that decides."""
     tuned: dict[str, Scores]
-    seen: NDArray[np.bool_] | None
-    """Whether a relevant document had a training query, (n,); None where that is not known."""
+    strata: Mapping[str, NDArray[np.bool_]]
+    """Which rows belong to which stratum, (n,) each; empty where that is not known."""
     groups: NDArray[np.int64]
     """Near-duplicate queries share a number, (n,)."""
     texts: Sequence[str]
     seed: int = 0
+    natural: NDArray[np.bool_] | None = None
+    """The rows that stand for traffic, (n,); the others count in their strata alone. None for all."""
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """The rows that count overall, (n,)."""
+        return np.ones(len(self.groups), bool) if self.natural is None else self.natural
 
     @property
     def metric(self) -> str:
@@ -71,36 +82,34 @@ class Judged:
     def side(self, which: str) -> Side:
         """Mean scores of ``"base"`` or ``"tuned"``."""
         scores = self.base if which == "base" else self.tuned
-        main = scores[self.metric]
-        nobody = main[:0]
-        seen, unseen = (nobody, nobody) if self.seen is None else (main[self.seen], main[~self.seen])
+        main, whole = scores[self.metric], self.whole
+        seen, unseen = (main[self.strata.get(name, whole & False)] for name in ("seen", "unseen"))
         return Side(
-            _mean(main),
+            _mean(main[whole]),
             _mean(seen),
             _mean(unseen),
-            len(main),
+            int(whole.sum()),
             len(seen),
             len(unseen),
-            {name: round(float(values.mean()), 6) for name, values in scores.items() if len(values)},
+            {name: round(float(values[whole].mean()), 6) for name, values in scores.items() if whole.any()},
         )
 
     def gain(self, rows: NDArray[np.bool_] | None = None) -> Gain | None:
-        """Gain on all queries or on some; None where there are none."""
-        difference = self.tuned[self.metric] - self.base[self.metric]
-        rows = np.ones(len(difference), bool) if rows is None else rows
-        return gain_of(difference[rows], self.groups[rows], self.seed)
+        """Gain on all that counts or on some rows; None where there are none."""
+        base, tuned = self.base[self.metric], self.tuned[self.metric]
+        rows = self.whole if rows is None else rows
+        found = gain_of((tuned - base)[rows], self.groups[rows], self.seed)
+        return found and replace(found, base=_mean(base[rows]), tuned=_mean(tuned[rows]))
 
-    def strata(self) -> dict[str, Gain]:
-        """Gains on seen and unseen documents, where there are such queries."""
-        if self.seen is None:
-            return {}
-        found = {"seen": self.gain(self.seen), "unseen": self.gain(~self.seen)}
+    def gains(self) -> dict[str, Gain]:
+        """Gains by stratum, where it has any rows."""
+        found = {name: self.gain(rows) for name, rows in self.strata.items()}
         return {name: gain for name, gain in found.items() if gain is not None}
 
     def examples(self, best: bool) -> list[dict[str, Any]]:
         """Give the queries that won most, or lost most, with both scores."""
         base, tuned = self.base[self.metric], self.tuned[self.metric]
-        difference = tuned - base if best else base - tuned
+        difference = np.where(self.whole, tuned - base if best else base - tuned, 0.0)
         order = np.argsort(-difference, kind="stable")[:EXAMPLES]
         return [
             {"query": self.texts[i], "base": round(float(base[i]), 4), "tuned": round(float(tuned[i]), 4)}

@@ -90,7 +90,7 @@ class Folded:
     def score(self, transform: Transform, i: int) -> Scores:
         """Score a map on what round ``i`` holds out."""
         one = self.rounds[i]
-        return self.problem.evaluate(transform, (self.metric,), one.held, one.train)[self.metric]
+        return self.problem.evaluate(transform, one.held, one.train, (self.metric,))[self.metric]
 
     def weight(self, among: Mask | None = None) -> Scores:
         """Weight of each held-out row, (r,), mean 1: strata in the shares that traffic will have.

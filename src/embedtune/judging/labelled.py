@@ -20,6 +20,9 @@ from embedtune.types import Similarity, Transform, Vectors
 MAP_AT_ONCE = 256 * 2**20
 """Bytes of documents mapped in one go; more are mapped block by block while they are searched."""
 
+ASKED = 300
+"""Queries whose neighbours are compared."""
+
 FEW = 20
 """Queries of a split of the user's own, below which it says nothing about traffic."""
 
@@ -47,11 +50,11 @@ class Labelled:
         ``"cosine"`` or ``"dot"``.
     negatives : csr_matrix of shape (n, N), optional
         Pairs judged not relevant.
-    own : int array of shape (n,), optional
-        The row of the document that a query itself is, where queries are documents.
     outside : bool array of shape (n,), optional
         Queries of a split that the user has set apart (dev): judged once more by a round of their own,
         trained on all others.
+    made : bool array of shape (n,), optional
+        Queries made from the collection itself: they train, and are never judged.
     """
 
     queries: Vectors
@@ -61,8 +64,8 @@ class Labelled:
     groups: NDArray[np.int64]
     similarity: Similarity = "cosine"
     negatives: csr_matrix | None = None
-    own: NDArray[np.int64] | None = None
     outside: NDArray[np.bool_] | None = None
+    made: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -75,32 +78,23 @@ class Labelled:
             relevance=self.relevance[rows],
             groups=self.groups[rows],
             negatives=None if self.negatives is None else self.negatives[rows],
-            own=None if self.own is None else self.own[rows],
             outside=None if self.outside is None else self.outside[rows],
+            made=None if self.made is None else self.made[rows],
         )
 
     @property
     def tells_far(self) -> bool:
-        """Whether labels name single documents, so that a wrong one shows in its rank."""
-        return self.own is None
-
-    @property
-    def exclude(self) -> csr_matrix | None:
-        """Pairs taken out of the ranking: a query does not search for itself."""
-        if self.own is None:
-            return None
-        ones = np.ones(len(self), np.float32)
-        return csr_matrix((ones, (np.arange(len(self)), self.own)), shape=self.relevance.shape)
+        """Always: labels name single documents, so that a wrong one shows in its rank."""
+        return True
 
     def training(self, positives: csr_matrix) -> TuningData:
         """Training data for the given ``positives`` (n, N); queries without one are left out."""
         rows = np.flatnonzero(np.diff(positives.indptr))
-        known = self.relevance if self.own is None else csr_matrix(self.relevance + self.exclude)
         return TuningData(
             self.queries[rows],
             self.documents,
             positives[rows],
-            known[rows],
+            self.relevance[rows],
             self.document_ids,
             self.similarity,
             None if self.negatives is None else self.negatives[rows],
@@ -110,7 +104,7 @@ class Labelled:
         """Hold out by query and by document, and once the user's own dev split, where there is one."""
         judged = 0 if self.outside is None else int(self.outside.sum())
         split = FEW <= judged <= len(self) - FEW
-        found = folds(self.relevance, self.groups, own=self.own, judged=judged if split else 0, seed=seed)
+        found = folds(self.relevance, self.groups, judged=judged if split else 0, seed=seed)
         rounds = [
             self._round(one.train, np.r_[one.by_query, one.by_document], len(one.by_query)) for one in found
         ]
@@ -124,20 +118,21 @@ class Labelled:
     def _round(self, train: csr_matrix, held: NDArray[np.int64], natural: int) -> Round:
         """Make a round; the first ``natural`` of ``held`` are held out by query.
 
-        Rows held out by document that are seen all the same belong to no stratum.
+        Rows held out by document that are seen all the same belong to no stratum; made ones are not judged.
         """
         by_query = np.arange(len(held)) < natural
-        known = seen(self.relevance[held], train) & (self.own is None)
+        if self.made is not None:
+            by_query, held = by_query[~self.made[held]], held[~self.made[held]]
+        known = seen(self.relevance[held], train)
         return Round(train, held, {"seen": known & by_query, "unseen": ~known}, by_query)
 
+    @property
     def everything(self) -> csr_matrix:
         """All positives."""
         return self.relevance
 
     def shares(self) -> Mapping[str, float]:
         """Seen and unseen in the shares of the user's own split; without one, as the labels repeat."""
-        if self.own is not None:
-            return {"seen": 0.0, "unseen": 1.0}
         share = seen_share(self.relevance)
         if self.outside is not None and FEW <= self.outside.sum() <= len(self) - FEW:
             rest = self.relevance[np.flatnonzero(~self.outside)]
@@ -145,38 +140,43 @@ class Labelled:
         return {"seen": share, "unseen": 1 - share}
 
     def evaluate(
-        self,
-        transform: Transform,
-        metrics: Sequence[str],
-        rows: NDArray[np.int64] | None = None,
-        train: csr_matrix | None = None,
+        self, transform: Transform, rows: NDArray[np.int64], train: object, metrics: Sequence[str]
     ) -> dict[str, NDArray[np.float64]]:
-        """Give each metric of ``rows`` (all: (n,)) under ``transform``, searching all documents.
+        """Give each metric of ``rows``, (r,), searching all documents; ``train`` plays no part."""
+        return self.take(rows).scores(transform, metrics)
 
-        ``train`` plays no part. :data:`FAR` is 1 where the best positive of a query ranks where half
-        of all queries would have theirs if ranks were drawn by chance, or worse; else 0.
+    def scores(self, transform: Transform, metrics: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Give each metric of every query, (n,), under ``transform``, searching all documents.
+
+        :data:`FAR` is 1 where the best positive of a query ranks where half of all queries would have
+        theirs if ranks were drawn by chance, or worse; else 0.
         """
-        asked = self if rows is None else self.take(rows)
-        if not len(asked):
+        if not len(self):
             return {name: np.empty(0) for name in metrics}
-        ranks = asked._ranks(transform)
-        found = evaluate_ranks(ranks, asked.relevance, [name for name in metrics if name != FAR])
+        ranks = self._ranks(transform)
+        found = evaluate_ranks(ranks, self.relevance, [name for name in metrics if name != FAR])
         if FAR in metrics:
-            positives = np.diff(asked.relevance.indptr)
-            best = np.minimum.reduceat(ranks, asked.relevance.indptr[:-1])
+            positives = np.diff(self.relevance.indptr)
+            best = np.minimum.reduceat(ranks, self.relevance.indptr[:-1])
             found[FAR] = (best > len(self.documents) * (1 - 0.5 ** (1 / positives))).astype(np.float64)
         return found
+
+    def neighbours(self, transform: Transform, k: int, seed: int) -> NDArray[np.int64]:
+        """Give the ``k`` nearest documents of up to :data:`ASKED` queries, (queries, k)."""
+        rng = np.random.default_rng(seed)
+        asked = np.sort(rng.choice(len(self), min(len(self), ASKED), replace=False))
+        documents = transform.documents(np.asarray(self.documents, np.float32), self.document_ids)
+        return top_k(transform.queries(self.queries[asked]), documents, k)[0]
 
     def _ranks(self, transform: Transform) -> NDArray[np.int32]:
         queries = transform.queries(self.queries)
         if self.documents.nbytes <= MAP_AT_ONCE:
             documents = transform.documents(np.asarray(self.documents, np.float32), self.document_ids)
-            return positive_ranks(queries, documents, self.relevance, exclude=self.exclude)
+            return positive_ranks(queries, documents, self.relevance)
         return positive_ranks(
             queries,
             self.documents,
             self.relevance,
-            exclude=self.exclude,
             document_map=lambda rows: self._mapped(transform, rows),
         )
 
@@ -205,7 +205,7 @@ class Labelled:
         judged = [self.relevance.indices] + ([] if self.negatives is None else [self.negatives.indices])
         asked = np.sort(rng.choice(len(self), min(len(self), 1000), replace=False))
         near = self._nearest(asked, max(1, 20 * POOL // len(self.documents)))
-        core = np.unique(np.concatenate([*judged, near] + ([] if self.own is None else [self.own])))
+        core = np.unique(np.concatenate([*judged, near]))
         extra = rng.choice(len(self.documents), max(POOL - len(core), 0), replace=False)
         rows = np.union1d(core, extra)
         return replace(
@@ -214,5 +214,4 @@ class Labelled:
             relevance=csr_matrix(self.relevance.tocsc()[:, rows]),
             document_ids=[self.document_ids[row] for row in rows],
             negatives=None if self.negatives is None else csr_matrix(self.negatives.tocsc()[:, rows]),
-            own=None if self.own is None else np.searchsorted(rows, self.own),
         )

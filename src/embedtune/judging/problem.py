@@ -64,8 +64,17 @@ class Problem(Protocol):
         """Give what this task's tuners are fitted to, from a round's ``train``."""
         ...
 
+    @property
     def everything(self) -> Any:
         """Give what all labelled rows make together, as a round's ``train`` would be."""
+        ...
+
+    def pooled(self, seed: int) -> Problem:
+        """Give a smaller problem of the same rows to choose on, where this one searches very much."""
+        ...
+
+    def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
+        """Give the ``k`` nearest items of a few hundred of the rows under a map, (rows, k)."""
         ...
 
     def shares(self) -> Mapping[str, float]:
@@ -73,9 +82,9 @@ class Problem(Protocol):
         ...
 
     def evaluate(
-        self, transform: Transform, metrics: Sequence[str], rows: Rows | None = None, train: Any = None
+        self, transform: Transform, rows: Rows, train: Any, metrics: Sequence[str]
     ) -> dict[str, Scores]:
-        """Give each metric of ``rows`` (None: all), one value a row (h,): higher is better, its mean counts.
+        """Give each metric of ``rows``, one value a row (h,): higher is better, its mean counts.
 
         ``train`` is that of the round, for problems whose training labels take part in judging.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.judging.metrics import evaluate_ranks
+from embedtune.judging.neighbours import among_items
+from embedtune.judging.problem import Round
 from embedtune.search import positive_ranks, top_k
 from embedtune.transforms.blocks import unit_length
 from embedtune.transforms.pooling import history_vectors, pooling_of
@@ -57,16 +59,6 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Round:
-    """One fold; see :class:`Recommended` for what its rows are."""
-
-    train: Split
-    held: Rows
-    strata: dict[str, NDArray[np.bool_]]
-    natural: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
 class Recommended:
     """Users' histories, to be continued.
 
@@ -104,6 +96,23 @@ class Recommended:
         """The split whose targets are the test interactions and whose history is all the rest."""
         nothing = self.interactions.take(np.zeros(len(self.interactions), bool))
         return Split(self.interactions, nothing if self.test is None else self.test)
+
+    @property
+    def tells_far(self) -> bool:
+        """Never: no label names a single item to be found."""
+        return False
+
+    def shares(self) -> Mapping[str, float]:
+        """Nothing is known of traffic beyond the rows themselves."""
+        return {}
+
+    def pooled(self, seed: int) -> Recommended:
+        """Give the problem itself."""
+        return self
+
+    def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
+        """Give the ``k`` nearest of up to 300 items, (asked, k)."""
+        return among_items(transform, self.interactions.items, k, seed, self.interactions.item_ids)
 
     def rounds(self, seed: int) -> list[Round]:
         """Hold out half the users' latest interactions, then the others', then a random fifth of the items.

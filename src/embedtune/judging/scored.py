@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from embedtune.data.pair_folds import pair_folds, pair_groups
 from embedtune.errors import UserError
 from embedtune.judging.correlation import CORRELATIONS
+from embedtune.judging.neighbours import among_items
+from embedtune.judging.problem import Round
 from embedtune.tuners.scored import ScoredPairs
 from embedtune.types import Similarity, Transform, Vectors
 
@@ -18,23 +20,6 @@ FOLDS = 5
 """Parts that pairs are held out in, one at a time."""
 
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class ScoredRound:
-    """One fold: which pairs it trains on, and which it holds out."""
-
-    train: Rows
-    """Rows of the pairs to train on; none shares a sentence with a held-out pair."""
-    held: Rows
-    """Rows of the pairs that are judged, (h,)."""
-    strata: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-    """Empty: no held-out pair has a sentence that was trained on."""
-
-    @property
-    def natural(self) -> NDArray[np.bool_]:
-        """Which of ``held`` come as traffic does, (h,): all."""
-        return np.ones(len(self.held), bool)
 
 
 @dataclass(frozen=True)
@@ -87,10 +72,32 @@ class Scored:
             groups=self.groups[rows],
         )
 
-    def rounds(self, seed: int) -> list[ScoredRound]:
+    @property
+    def everything(self) -> Rows:
+        """All rows."""
+        return np.arange(len(self))
+
+    @property
+    def tells_far(self) -> bool:
+        """Never: no label names a single item to be found."""
+        return False
+
+    def shares(self) -> Mapping[str, float]:
+        """Nothing is known of traffic beyond the rows themselves."""
+        return {}
+
+    def pooled(self, seed: int) -> Scored:
+        """Give the problem itself."""
+        return self
+
+    def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
+        """Give the ``k`` nearest of up to 300 items, (asked, k)."""
+        return among_items(transform, self.items, k, seed)
+
+    def rounds(self, seed: int) -> list[Round]:
         """Hold out a fifth of the pairs at a time, pairs with sentences in common together."""
         folds = pair_folds(*self._sentences(), self.groups, parts=FOLDS, seed=seed)
-        return [ScoredRound(train, held) for train, held in folds]
+        return [Round(train, held, {}, np.ones(len(held), bool)) for train, held in folds]
 
     def training(self, train: Rows) -> ScoredPairs:
         """Training data of the rows ``train``."""

@@ -28,6 +28,13 @@ FEWEST = 20
 """Labelled queries below which nothing is fitted: no verdict could come of it."""
 
 
+ROWS = {"retrieval": "queries", "classification": "items", "similarity": "pairs", "recommendation": "users"}
+"""What is judged in each task."""
+
+STRATA = {"seen": "seen documents", "unseen": "unseen documents"}
+"""Strata whose names need a word more."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Two models on the same queries.
@@ -47,6 +54,11 @@ class Evaluation:
     losers: list[dict[str, Any]] = field(default_factory=list)
     judged_on: str = "test"
 
+    @property
+    def _rows(self) -> str:
+        """What is judged, for people."""
+        return ROWS.get(self.task, "rows")
+
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON-able data, with the keys that the command line fixes."""
         return asdict(self)
@@ -57,13 +69,13 @@ class Evaluation:
         rows = [
             f"{self.metric} on {self.judged_on}: {scores} "
             f"(gain {self.gain:+.3f}, 95 % interval {self.ci95[0]:+.3f} to {self.ci95[1]:+.3f}, "
-            f"p = {self.p_value:.2g}, {self.base.n} queries)"
+            f"p = {self.p_value:.2g}, {self.base.n} {self._rows})"
         ]
         for name, gain in self.strata.items():
-            base, tuned = getattr(self.base, name), getattr(self.tuned, name)
+            base, tuned = gain.base or 0.0, gain.tuned or 0.0
             rows.append(
-                f"  {name} documents: {base:.3f} -> {tuned:.3f} (gain {gain.gain:+.3f}, "
-                f"{gain.ci95[0]:+.3f} to {gain.ci95[1]:+.3f}, {gain.n} queries)"
+                f"  {STRATA.get(name, name)}: {base:.3f} -> {tuned:.3f} (gain {gain.gain:+.3f}, "
+                f"{gain.ci95[0]:+.3f} to {gain.ci95[1]:+.3f}, {gain.n} {self._rows})"
             )
         return "\n".join(rows)
 
@@ -126,6 +138,8 @@ class Evidence:
     spread: float
     """Standard deviation of the gain over queries."""
     labels: int
+    rows: str = "queries"
+    """What the labels are, for people."""
     stopped: bool = False
     """Whether the time budget ended before all candidates were tried."""
     wrong: float = 0.0
@@ -144,13 +158,14 @@ def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
         needed = labels_needed(0.1, 0.35, evidence.labels)
         return (
             "do not tune: too few labels to tell",
-            [f"{evidence.labels} labelled queries are too few to tell; about {needed} would do"],
+            [f"{evidence.labels} labelled {evidence.rows} are too few to tell; about {needed} would do"],
             needed,
         )
     strata = evidence.test_strata or evidence.folded_strata
     harmed = [name for name, part in strata.items() if part.harmful]
     if harmed and evidence.chosen:
-        return "do not tune: worse", [f"queries on {' and '.join(harmed)} documents would lose"], None
+        parts = " and ".join(STRATA.get(name, name) for name in harmed)
+        return "do not tune: worse", [f"{evidence.rows} on {parts} would lose"], None
     sure = evidence.folded.ci95[0] > 0
     if evidence.test is not None:
         sure = (sure and evidence.test.gain > 0) or evidence.test.ci95[0] > 0
@@ -182,7 +197,7 @@ def _why_not(evidence: Evidence, gain: Gain) -> tuple[Decision, list[str], int |
         return "do not tune: worse", [reason], None
     needed = labels_needed(max(gain.gain, WORTH), evidence.spread, evidence.labels)
     reason = (
-        f"with {evidence.labels} labelled queries the gain lies between {gain.ci95[0]:+.3f} and "
+        f"with {evidence.labels} labelled {evidence.rows} the gain lies between {gain.ci95[0]:+.3f} and "
         f"{gain.ci95[1]:+.3f}; about {needed} would tell"
     )
     return "do not tune: too few labels to tell", [reason], needed

@@ -16,6 +16,27 @@ TUNERS = Registry(
         "deltas": Entry("embedtune.tuners.deltas:DeltasTuner", "a shift for each document with queries"),
         "nudge-n": Entry("embedtune.tuners.published_nudge:NudgeN", "NUDGE-N as published"),
         "nudge-m": Entry("embedtune.tuners.published_nudge:NudgeM", "NUDGE-M as published"),
+        "discriminant": Entry(
+            "embedtune.tuners.discriminant:DiscriminantTuner",
+            "closed form: classes apart, each drawn together",
+        ),
+        "prototypes": Entry(
+            "embedtune.tuners.prototypes:PrototypesTuner", "items towards the prototype of their class"
+        ),
+        "neighbours": Entry(
+            "embedtune.tuners.neighbours:NeighboursTuner", "items towards neighbours of their class (NCA)"
+        ),
+        "pair-metric": Entry(
+            "embedtune.tuners.pair_metric:PairMetricTuner", "closed form: similarity regressed on scores"
+        ),
+        "pair-linear": Entry(
+            "embedtune.tuners.pair_linear:PairLinearTuner",
+            "one matrix that puts pairs in the order of scores",
+        ),
+        "pooling": Entry("embedtune.tuners.factors:PoolingTuner", "how a history becomes one vector"),
+        "factors": Entry(
+            "embedtune.tuners.factors:FactorsTuner", "items by who chose them, content for new ones"
+        ),
     },
 )
 """Methods by name; third parties add theirs under the entry-point group ``embedtune.tuners``."""

@@ -87,7 +87,7 @@ class Choice:
         return np.concatenate(
             [
                 problem.evaluate(
-                    self.folded.fitted(shown.candidate, shown.strength, i), (FAR,), one.held, one.train
+                    self.folded.fitted(shown.candidate, shown.strength, i), one.held, one.train, (FAR,)
                 )[FAR]
                 for i, one in enumerate(self.folded.rounds)
             ]
@@ -108,7 +108,7 @@ class Choice:
         if self.shown.candidate is None:
             return Identity()
         problem = self.folded.problem
-        data = problem.training(problem.everything())
+        data = problem.training(problem.everything)
         return self.shown.candidate.final(data, self.shown.strength, seed, Budget(progress=budget.progress))
 
 

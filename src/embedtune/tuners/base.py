@@ -28,8 +28,7 @@ class TuningData:
     positives : csr_matrix of shape (n, N)
         Grades above 0 of the training judgements.
     known : csr_matrix of shape (n, N)
-        Pairs that must not serve as negatives: all that is known to be relevant, held out or not,
-        and, where a query is itself a document, that document.
+        Pairs that must not serve as negatives: all that is known to be relevant, held out or not.
     document_ids : sequence of str
         Names of the documents' rows.
     similarity : str

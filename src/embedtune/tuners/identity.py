@@ -14,7 +14,7 @@ class IdentityTuner:
     """Change nothing."""
 
     name: ClassVar[str] = "identity"
-    tasks: ClassVar[tuple[str, ...]] = ("retrieval", "classification")
+    tasks: ClassVar[tuple[str, ...]] = ("retrieval", "classification", "similarity", "recommendation")
     needs: ClassVar[str] = "vectors"
 
     def fit(self, train: TuningData, *, seed: int = 0, budget: Budget | None = None) -> Identity:

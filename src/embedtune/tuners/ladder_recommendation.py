@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from embedtune.judging.folded import Candidate
+from embedtune.judging.folded import Candidate, Folded
+from embedtune.tuners.auto import Tried
 from embedtune.tuners.factors import FactorsTuner, PoolingTuner
 from embedtune.tuners.interactions import Interactions
 
 
-def recommendation_ladder(train: Interactions) -> Iterator[Candidate]:
+def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     """Yield candidates from simple to complex.
 
     All but the first replace the stored vectors; none is followed at several strengths, as factors and
@@ -17,5 +18,6 @@ def recommendation_ladder(train: Interactions) -> Iterator[Candidate]:
     """
     yield Candidate("pooling", PoolingTuner())
     yield Candidate("factors (EASE)", FactorsTuner(following=0.0), rung=2)
+    train: Interactions = folded.problem.training(folded.problem.everything)
     if train.time is not None:
-        yield Candidate("factors (next)", FactorsTuner(), rung=3)
+        yield Candidate("factors (next)", FactorsTuner(), rung=2)

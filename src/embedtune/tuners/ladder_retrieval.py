@@ -26,9 +26,6 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     """
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
     yield Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)
-    if getattr(folded.problem, "own", None) is not None:  # items that search for one another
-        yield Candidate("linear (shared)", LinearTuner(sides="shared"), STRENGTHS, rung=2)
-        return
     yield Candidate("linear (both)", LinearTuner(sides="both"), STRENGTHS, rung=2)
     if folded.problem.shares()["seen"] < REPEATED:
         return

@@ -37,7 +37,7 @@ class LinearTuner:
     """
 
     name: ClassVar[str] = "linear"
-    tasks: ClassVar[tuple[str, ...]] = ("retrieval", "classification")
+    tasks: ClassVar[tuple[str, ...]] = ("retrieval",)
     needs: ClassVar[str] = "vectors"
 
     sides: Literal["query", "document", "both", "shared"] = "query"

@@ -25,7 +25,7 @@ class RidgeTuner:
     """
 
     name: ClassVar[str] = "ridge"
-    tasks: ClassVar[tuple[str, ...]] = ("retrieval", "classification")
+    tasks: ClassVar[tuple[str, ...]] = ("retrieval",)
     needs: ClassVar[str] = "vectors"
 
     penalty: float = 10.0

@@ -1,0 +1,53 @@
+"""Labelled items to a problem of classification."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedtune.collect.collected import Collected
+from embedtune.collect.encode import Progress, encode, items_of
+from embedtune.data.dataset import Dataset, cells
+from embedtune.data.duplicates import near_duplicates
+from embedtune.judging.classified import Classified
+from embedtune.tuners.items import LabelledItems
+from embedtune.types import Encoder
+
+
+def collect(
+    dataset: Dataset, encoder: Encoder, training: list[str], judging: list[str], progress: Progress | None
+) -> Collected:
+    """Encode the items and divide them by split; the test items are judged by the training items."""
+    split, contents = np.array(cells(dataset.documents, "split")), dataset.contents("document")
+    rows = {which: np.flatnonzero(np.isin(split, names)) for which, names in _parts(training, judging)}
+    classes = sorted({one for which in rows for row in rows[which] for one in dataset.labels[row]})
+
+    def part(which: NDArray[np.int64]) -> LabelledItems:
+        vectors = encode(encoder, items_of(dataset, encoder, "document", which), "document", progress)
+        labels = [dataset.labels[row] for row in which]
+        return LabelledItems.of(vectors, labels, classes=classes, similarity=encoder.similarity)
+
+    def grouped(which: NDArray[np.int64]) -> NDArray[np.int64]:
+        return near_duplicates([contents[row] for row in which])
+
+    items = part(rows["train"])
+    train = Classified(items, grouped(rows["train"]))
+    texts = {which: [dataset.document_texts[row] for row in rows[which]] for which in rows}
+    found = Collected(train, texts["train"], len(items), train.metrics)
+    if not len(rows["test"]):
+        return found
+    test = Classified(part(rows["test"]), grouped(rows["test"]), items)
+    return replace(
+        found,
+        metrics=test.metrics,
+        test=test,
+        test_texts=texts["test"],
+        test_rows=np.arange(len(test)),
+        test_train=test.everything,
+    )
+
+
+def _parts(training: list[str], judging: list[str]) -> list[tuple[str, list[str]]]:
+    return [("train", training), ("test", judging)]

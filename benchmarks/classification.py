@@ -24,8 +24,10 @@ from embedtune.data.duplicates import near_duplicates
 from embedtune.encoders import load_encoder
 from embedtune.head import fit_head
 from embedtune.judging.classified import Classified
-from embedtune.judging.compare import randomisation_test, simplest_within_one_error
+from embedtune.judging.compare import randomisation_test
 from embedtune.transforms import Identity
+from embedtune.tuners import auto
+from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems, few_of_each
 from embedtune.tuners.ladder_classification import ladder
 from embedtune.types import Transform, Vectors
@@ -138,30 +140,15 @@ def measure(train: Classified, test: Classified, seed: int) -> dict[str, Any]:
 
 
 def choose(problem: Classified, seed: int) -> tuple[str, Transform, list[Transform]]:
-    """Give the candidate and strength chosen out of fold, its map of all items, and those of the folds."""
-    metric, rounds = problem.metrics[0], problem.rounds(seed)
-
-    def judged(maps: list[Transform]) -> NDArray[np.float64]:
-        pairs = zip(rounds, maps, strict=True)
-        return np.concatenate([problem.evaluate(m, r.held, r.train, [metric])[metric] for r, m in pairs])
-
-    unmoved: list[Transform] = [Identity()] * len(rounds)
-    tried: list[tuple[str, Any, float, list[Transform]]] = [("base", None, 1.0, unmoved)]
-    scores = [judged(unmoved)]
-    for candidate in ladder():
-        fitted = [candidate.tuner.fit(problem.training(r.train), seed=seed + i) for i, r in enumerate(rounds)]
-        for strength in candidate.strengths:
-            maps = [m.scaled(strength) for m in fitted]
-            tried.append((f"{candidate.name} × {strength:g}", candidate, strength, maps))
-            scores.append(judged(maps))
-    table = np.stack(scores)
-    behind = table[table.mean(axis=1).argmax()] - table
-    error = behind.std(axis=1) / np.sqrt(max(table.shape[1] - 1, 1))
-    rule = simplest_within_one_error([0] + [2] * (len(tried) - 1))
-    name, candidate, strength, maps = tried[int(rule(table.mean(axis=1)[None], error[None])[0])]
+    """Let embedtune choose out of fold; give the name, its map of all items, and those of the folds."""
+    metric = problem.metrics[0]
+    found = auto.choose(problem, ladder=ladder, method="auto", metric=metric, seed=seed, budget=Budget())
+    candidate, strength = found.chosen.candidate, found.chosen.strength
+    rounds = range(len(found.folded.rounds))
     if candidate is None:
-        return name, Identity(), maps
-    return name, candidate.tuner.fit(problem.items, seed=seed).scaled(strength), maps
+        return "base", Identity(), [Identity() for _ in rounds]
+    maps = [found.folded.fitted(candidate, strength, i) for i in rounds]
+    return f"{candidate.name} × {strength:g}", found.fit(seed, Budget()), maps
 
 
 def _map(transform: Transform, x: Vectors) -> Vectors:

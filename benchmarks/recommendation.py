@@ -19,6 +19,7 @@ from results import OUT, markdown, number, show, write_json, write_section
 from scipy.sparse import csr_matrix
 from sets import BASE, DATA
 
+from embedtune.collect.recommendation import interactions
 from embedtune.data import Dataset, read
 from embedtune.encoders import load_encoder
 from embedtune.judging.compare import randomisation_test
@@ -26,8 +27,10 @@ from embedtune.judging.metrics import evaluate_ranks
 from embedtune.judging.problem import Round
 from embedtune.judging.recommended import Recommended
 from embedtune.transforms import Identity
+from embedtune.tuners import auto
+from embedtune.tuners.base import Budget
 from embedtune.tuners.interactions import Interactions
-from embedtune.tuners.ladder_recommendation import recommendation_ladder
+from embedtune.tuners.ladder_recommendation import ladder
 from embedtune.types import Transform
 
 METRICS = ("recall@20", "ndcg@10")
@@ -105,36 +108,14 @@ def compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def choose(problem: Recommended, seed: int) -> tuple[str, dict[str, Transform]]:
-    """Give the ladder's best out of fold, and every candidate fitted to all that may be learned from."""
-    means: dict[str, float] = {}
-    fitted: dict[str, Transform] = {}
-    rounds = problem.rounds(seed)
-    for candidate in recommendation_ladder(problem.interactions):
-        values = []
-        for one in rounds:
-            transform = candidate.tuner.fit(problem.training(one.train), seed=seed)  # type: ignore[arg-type]
-            rows = one.held[one.natural]
-            values.append(problem.evaluate(transform, rows, one.train, METRICS)["recall@20"])
-        label = f"{OURS}: {candidate.name}"
-        means[label] = float(np.concatenate(values).mean())
-        fitted[label] = candidate.tuner.fit(problem.interactions, seed=seed)  # type: ignore[arg-type]
-    return max(means, key=lambda label: means[label]), {f"{OURS}: base": Identity(), **fitted}
-
-
-def interactions(dataset: Dataset, items: NDArray[np.float32], splits: list[str]) -> Interactions:
-    """Give the interactions of some splits; users have the same number in each."""
-    rows = [row for row in dataset.interactions.to_pylist() if row["split"] in splits]
-    number_of = {user: n for n, user in enumerate(sorted(set(dataset.interactions["user"].to_pylist())))}
-    columns = {name: [row[name] for row in rows] for name in ("item", "rating", "time")}
-    return Interactions.of(
-        items,
-        np.array([number_of[row["user"]] for row in rows], np.int64),
-        np.array(columns["item"], np.int64),
-        dataset.document_ids,
-        rating=None if None in columns["rating"] else np.array(columns["rating"]),
-        time=None if None in columns["time"] else np.array(columns["time"]),
-        users=len(number_of),
-    )
+    """Let embedtune choose out of fold; give every candidate fitted to all that may be learned from."""
+    found = auto.choose(problem, ladder=ladder, method="auto", metric="recall@20", seed=seed, budget=Budget())
+    fitted = {
+        f"{OURS}: {one.candidate.name}": one.candidate.final(problem.interactions, 1.0, seed, Budget())
+        for one in found.tried
+        if one.candidate
+    }
+    return f"{OURS}: {found.chosen.name}", {f"{OURS}: base": Identity(), **fitted}
 
 
 def _vectors(dataset: Dataset, options: argparse.Namespace) -> NDArray[np.float32]:

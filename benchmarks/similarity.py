@@ -22,15 +22,16 @@ from results import OUT, markdown, number, show, write_json, write_section
 from scipy.stats import pearsonr, spearmanr
 from sets import BASE, DATA
 
-from embedtune.collect_scored import collect_scored
+from embedtune.collect import collect
 from embedtune.data import read
 from embedtune.encoders import load_encoder
-from embedtune.judging.compare import bbc, simplest_within_one_error
 from embedtune.judging.comparison import gain_of
 from embedtune.judging.correlation import spearman_values
 from embedtune.judging.scored import Scored
 from embedtune.transforms import Identity
-from embedtune.tuners.ladder_similarity import ladder_similarity
+from embedtune.tuners import auto
+from embedtune.tuners.base import Budget
+from embedtune.tuners.ladder_similarity import ladder
 from embedtune.types import Transform
 
 METRIC = "spearman"
@@ -66,8 +67,8 @@ def main() -> None:
 def compare(name: str, labels: int | None, options: argparse.Namespace) -> dict[str, Any]:
     """Choose and judge on one set, with all its training pairs or with some."""
     dataset, encoder = read(options.data / name), load_encoder(options.base.replace("{set}", name))
-    found = collect_scored(dataset, encoder)
-    train, test = found.train, found.test
+    found = collect(dataset, encoder, test="test")
+    train, test, test_seen = found.train, found.test, found.test_strata["seen"]
     assert test is not None
     splits = np.array([s for s in dataset.pairs["split"].to_pylist() if s != "test"])
     rows = np.arange(len(train))
@@ -83,8 +84,8 @@ def compare(name: str, labels: int | None, options: argparse.Namespace) -> dict[
         methods[name] = {
             "spearman": float(spearmanr(similarity, test.score)[0]),
             "pearson": float(pearsonr(similarity, test.score)[0]),
-            "seen": _part(similarity, test, found.test_seen),
-            "unseen": _part(similarity, test, ~found.test_seen),
+            "seen": _part(similarity, test, test_seen),
+            "unseen": _part(similarity, test, ~test_seen),
             "ci95": None if gain is None else gain.ci95,
             "seconds": seconds,
             **more,
@@ -111,39 +112,14 @@ def compare(name: str, labels: int | None, options: argparse.Namespace) -> dict[
 
 
 def choose(train: Scored, seed: int) -> tuple[Transform, str, dict[str, Any]]:
-    """Judge the ladder out of fold, choose the simplest within one error of the best, and fit it to all."""
-    rounds = train.rounds(seed)
-    held = np.concatenate([one.held for one in rounds])
-
-    def scores(transforms: list[Transform]) -> NDArray[np.float64]:
-        found = [
-            train.evaluate(transform, one.held, one.train, (METRIC,))[METRIC]
-            for transform, one in zip(transforms, rounds, strict=True)
-        ]
-        return np.concatenate(found)
-
-    names, settings = ["base"], [(None, 0.0)]
-    table = [scores([Identity()] * len(rounds))]
-    for candidate in ladder_similarity(len(train)):
-        fitted = [
-            candidate.tuner.fit(train.training(one.train), seed=seed + i) for i, one in enumerate(rounds)
-        ]
-        for strength in candidate.strengths:
-            table.append(scores([one.scaled(strength) for one in fitted]))
-            names.append(candidate.name)
-            settings.append((candidate, strength))
-    values = np.stack(table)
-    behind = values[values.mean(axis=1).argmax()] - values
-    rule = simplest_within_one_error([0, *[c.rung for c, _ in settings[1:] if c]])
-    error = behind.std(axis=1) / np.sqrt(len(held) - 1)
-    chosen = int(rule(values.mean(axis=1)[None], error[None])[0])
-    corrected = bbc(values, choose=rule, groups=train.groups[held], seed=seed)
-    estimate = {"gain": corrected.estimate, "ci95": list(corrected.interval)}
-    candidate, strength = settings[chosen]
-    if candidate is None:
+    """Let embedtune choose out of fold, and fit the choice to all training pairs."""
+    found = auto.choose(train, ladder=ladder, method="auto", metric=METRIC, seed=seed, budget=Budget())
+    corrected = found.corrected(seed)
+    gain, interval = (corrected.gain, corrected.ci95) if corrected else (0.0, (0.0, 0.0))
+    estimate = {"gain": gain, "ci95": interval}
+    if found.chosen.candidate is None:
         return Identity(), "base", estimate
-    fitted = candidate.tuner.fit(train.training(np.arange(len(train))), seed=seed).scaled(strength)
-    return fitted, f"{names[chosen]}, strength {strength:g}", estimate
+    return found.fit(seed, Budget()), f"{found.chosen.name}, strength {found.chosen.strength:g}", estimate
 
 
 def _part(similarity: NDArray[np.float64], test: Scored, rows: NDArray[np.bool_]) -> float | None:

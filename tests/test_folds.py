@@ -105,21 +105,6 @@ def test_documents_with_one_query_each_are_held_out_by_query_alone() -> None:
     assert not any(len(fold.by_document) for fold in found)
 
 
-@pytest.mark.parametrize("n", [60, MANY + 100])
-def test_items_that_are_their_own_documents_leave_training(n: int) -> None:
-    # Three labels; an item's positives are all others of its label.
-    label = np.arange(n) % 3
-    same = (label[:, None] == label[None]).astype(np.float32)
-    np.fill_diagonal(same, 0)
-    relevance, own = csr_matrix(same), np.arange(n)
-    for fold in folds(relevance, np.arange(n), own=own):
-        check(relevance, fold, own)
-        held = np.r_[fold.by_query, fold.by_document]
-        assert not fold.train[:, held].nnz
-        # taking out all documents of a held-out item's label would leave nothing to train on
-        assert fold.train.nnz > 0.5 * relevance.nnz
-
-
 def test_the_seed_decides() -> None:
     relevance = relevance_of(100, 60, 0)
     one, same, other = (folds(relevance, np.arange(100), seed=s) for s in (1, 1, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,9 @@ def judged() -> Judged:
     base = np.array([0.2, 0.4, 0.6, 0.8])
     tuned = np.array([0.7, 0.4, 0.5, 1.0])
     seen = np.array([True, True, False, False])
+    strata = {"seen": seen, "unseen": ~seen}
     other = {"mrr@10": np.array([1.0, 0, 0, 0])}
-    return Judged({"ndcg@10": base, **other}, {"ndcg@10": tuned, **other}, seen, np.arange(4), list("abcd"))
+    return Judged({"ndcg@10": base, **other}, {"ndcg@10": tuned, **other}, strata, np.arange(4), list("abcd"))
 
 
 def test_sides_are_means(judged: Judged) -> None:
@@ -28,12 +31,22 @@ def test_sides_are_means(judged: Judged) -> None:
 
 def test_gains_by_stratum(judged: Judged) -> None:
     # (.5 + 0 - .1 + .2) / 4 = .15; seen (.5 + 0) / 2 = .25; unseen (-.1 + .2) / 2 = .05
-    gain, strata = judged.gain(), judged.strata()
+    gain, strata = judged.gain(), judged.gains()
     assert gain is not None
     assert gain.gain == pytest.approx(0.15)
     assert gain.ci95[0] <= gain.gain <= gain.ci95[1]
     assert {name: part.gain for name, part in strata.items()} == pytest.approx({"seen": 0.25, "unseen": 0.05})
     assert {name: part.n for name, part in strata.items()} == {"seen": 2, "unseen": 2}
+
+
+def test_rows_that_do_not_stand_for_traffic_count_in_their_strata_alone(judged: Judged) -> None:
+    natural = np.array([False, True, True, True])
+    some = replace(judged, natural=natural)
+    assert some.gain().gain == pytest.approx(0.1 / 3)
+    assert some.gains()["seen"].gain == pytest.approx(0.25)
+    assert some.side("base").overall == pytest.approx(0.6)
+    assert some.side("base").n == 3
+    assert [one["query"] for one in some.examples(best=True)] == ["d"]
 
 
 def test_winners_and_losers(judged: Judged) -> None:
@@ -43,9 +56,11 @@ def test_winners_and_losers(judged: Judged) -> None:
 
 def test_a_stratum_without_queries_is_none() -> None:
     scores = {"map": np.ones(2)}
-    judged = Judged(scores, scores, np.zeros(2, bool), np.arange(2), ["a", "b"])
+    judged = Judged(
+        scores, scores, {"seen": np.zeros(2, bool), "unseen": np.ones(2, bool)}, np.arange(2), ["a", "b"]
+    )
     assert judged.side("base").seen is None
-    assert set(judged.strata()) == {"unseen"}
+    assert set(judged.gains()) == {"unseen"}
 
 
 def test_no_difference_is_certain() -> None:

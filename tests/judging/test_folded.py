@@ -62,7 +62,7 @@ def test_weights_give_seen_rows_their_share_of_traffic() -> None:
     np.testing.assert_allclose(alone.weight(), 1)
 
 
-@pytest.mark.parametrize("name", list(TUNERS))
+@pytest.mark.parametrize("name", [name for name in TUNERS if "retrieval" in TUNERS.load(name).tasks])
 def test_labels_by_chance_bring_nothing_out_of_fold(name: str) -> None:
     rng = np.random.default_rng(3)
     labelled = labelled_of(rng.integers(0, 300, 150))
@@ -204,6 +204,17 @@ def test_choosing_among_maps_of_chance_keeps_the_base_or_promises_nothing() -> N
     found = choose(by_chance, ladder=ladder, method="auto", metric="ndcg@10", seed=0, budget=Budget())
     corrected = found.corrected(0)
     assert found.chosen.candidate is None or (corrected is not None and corrected.ci95[0] <= 0)
+
+
+def test_what_cannot_be_divided_keeps_the_base_and_tells_nothing() -> None:
+    class Whole(Labelled):
+        def rounds(self, seed: int):
+            return []
+
+    whole = Whole(**vars(labelled_of(REPEATED)))
+    found = choose(whole, ladder=ladder, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+    assert [t.name for t in found.tried] == ["identity"]
+    assert found.corrected(0) is None
 
 
 def test_one_method_alone() -> None:

@@ -30,23 +30,12 @@ def labelled() -> Labelled:
     return Labelled(q, z, csr_matrix(grades), ids, np.arange(12))
 
 
-@pytest.fixture
-def items() -> Labelled:
-    """Give nine items of three labels that search each other."""
-    x = unit(np.random.default_rng(1).standard_normal((9, 4)))
-    same = (np.arange(9)[:, None] % 3 == np.arange(9)[None] % 3).astype(np.float32)
-    np.fill_diagonal(same, 0)
-    return Labelled(x, x, csr_matrix(same), [str(i) for i in range(9)], np.arange(9), own=np.arange(9))
-
-
 def slow_ndcg(labelled: Labelled, transform, k: int = 10) -> list[float]:
     q = transform.queries(labelled.queries)
     z = transform.documents(labelled.documents, labelled.document_ids)
     out = []
     for i, row in enumerate(labelled.relevance.toarray()):
         order = sorted(range(len(z)), key=lambda j: (-float(q[i] @ z[j]), j))
-        if labelled.own is not None:
-            order.remove(labelled.own[i])
         got = sum(row[j] / math.log2(place + 2) for place, j in enumerate(order[:k]))
         best = sum(grade / math.log2(place + 2) for place, grade in enumerate(sorted(row)[::-1][:k]))
         out.append(got / best)
@@ -61,24 +50,21 @@ def maps(d: int) -> list:
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_scores_are_those_of_sorting_everything(number: int, labelled: Labelled, items: Labelled) -> None:
-    for one in (labelled, items):
-        transform = maps(one.queries.shape[1])[number]
-        got = one.scores(transform, ("ndcg@10",))["ndcg@10"]
-        np.testing.assert_allclose(got, slow_ndcg(one, transform), atol=1e-6)
+def test_scores_are_those_of_sorting_everything(number: int, labelled: Labelled) -> None:
+    transform = maps(labelled.queries.shape[1])[number]
+    got = labelled.scores(transform, ("ndcg@10",))["ndcg@10"]
+    np.testing.assert_allclose(got, slow_ndcg(labelled, transform), atol=1e-6)
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_block_by_block_gives_the_same(number: int, labelled: Labelled, items: Labelled, monkeypatch) -> None:
-    metrics = ("ndcg@10", "mrr@10", "recall@10")
-    for one in (labelled, items):
-        transform = maps(one.queries.shape[1])[number]
-        direct = one.evaluate(transform, metrics)
-        monkeypatch.setattr(module, "MAP_AT_ONCE", 0)
-        in_blocks = one.evaluate(transform, metrics)
-        monkeypatch.undo()
-        for name in metrics:
-            np.testing.assert_array_equal(in_blocks[name], direct[name])
+def test_block_by_block_gives_the_same(number: int, labelled: Labelled, monkeypatch) -> None:
+    metrics = ("ndcg@10", "mrr@10", "recall@10", "far")
+    transform = maps(labelled.queries.shape[1])[number]
+    direct = labelled.scores(transform, metrics)
+    monkeypatch.setattr(module, "MAP_AT_ONCE", 0)
+    in_blocks = labelled.scores(transform, metrics)
+    for name in metrics:
+        np.testing.assert_array_equal(in_blocks[name], direct[name])
 
 
 def test_nobody_asks_no_scores(labelled: Labelled) -> None:
@@ -86,14 +72,25 @@ def test_nobody_asks_no_scores(labelled: Labelled) -> None:
     assert nobody.scores(Identity(), ("map",))["map"].shape == (0,)
 
 
-def test_taking_rows_takes_all_that_belongs_to_them(items: Labelled) -> None:
-    some = replace(items, negatives=csr_matrix(np.eye(9, dtype=np.float32))).take(np.array([4, 1]))
+def test_taking_rows_takes_all_that_belongs_to_them(labelled: Labelled) -> None:
+    negatives = csr_matrix(np.eye(12, 40, dtype=np.float32))
+    marks = np.arange(12) % 2 == 1
+    some = replace(labelled, negatives=negatives, outside=marks, made=marks).take(np.array([4, 1]))
     assert len(some) == 2
-    np.testing.assert_array_equal(some.queries, items.queries[[4, 1]])
-    np.testing.assert_array_equal(some.relevance.toarray(), items.relevance.toarray()[[4, 1]])
-    assert some.own.tolist() == some.groups.tolist() == [4, 1]
+    np.testing.assert_array_equal(some.queries, labelled.queries[[4, 1]])
+    np.testing.assert_array_equal(some.relevance.toarray(), labelled.relevance.toarray()[[4, 1]])
+    assert some.groups.tolist() == [4, 1]
+    assert some.outside.tolist() == some.made.tolist() == [False, True]
     assert some.negatives.toarray().argmax(axis=1).tolist() == [4, 1]
-    assert len(some.documents) == 9
+    assert len(some.documents) == 40
+
+
+def test_made_queries_train_and_are_not_judged(labelled: Labelled) -> None:
+    made = np.arange(12) < 6
+    rounds = replace(labelled, made=made).rounds(0)
+    assert {row for one in rounds for row in one.held.tolist()} == set(range(6, 12))
+    assert all(np.diff(one.train.indptr)[:6].any() for one in rounds)
+    assert all(len(mask) == len(one.held) for one in rounds for mask in (one.natural, *one.strata.values()))
 
 
 def test_training_knows_held_out_positives_and_leaves_out_queries_without_any(labelled: Labelled) -> None:
@@ -104,12 +101,6 @@ def test_training_knows_held_out_positives_and_leaves_out_queries_without_any(la
     assert len(data.queries) == 3
     assert data.positives.nnz == (positives > 0).sum()
     np.testing.assert_array_equal(data.known.toarray(), labelled.relevance.toarray()[:3])
-
-
-def test_an_item_is_no_negative_of_itself(items: Labelled) -> None:
-    data = items.training(items.relevance)
-    assert (data.known.toarray().diagonal() > 0).all()
-    assert not data.positives.toarray().diagonal().any()
 
 
 def test_a_pool_keeps_what_is_judged_and_what_is_near(labelled: Labelled, monkeypatch) -> None:
@@ -140,16 +131,3 @@ def test_a_pool_keeps_what_is_judged_and_what_is_near(labelled: Labelled, monkey
         assert set(np.argsort(-(z @ q))[:5]) <= set(rows)
     np.testing.assert_array_equal(large.pooled(0).documents, pool.documents)
     assert large.pooled(1).document_ids != pool.document_ids
-
-
-def test_a_pool_of_items_keeps_the_items(monkeypatch) -> None:
-    rng = np.random.default_rng(0)
-    x = unit(rng.standard_normal((200, 4)))
-    pairs = csr_matrix((np.ones(5, np.float32), (range(5), range(5, 10))), (5, 200))
-    items = Labelled(x[[150, 160, 170, 180, 190]], x, pairs, [str(i) for i in range(200)], np.arange(5),
-                     own=np.array([150, 160, 170, 180, 190]))  # fmt: skip
-    monkeypatch.setattr(module, "POOL", 120)
-    pool = items.pooled(0)
-    assert len(pool.documents) < 200
-    assert [pool.document_ids[row] for row in pool.own] == ["150", "160", "170", "180", "190"]
-    np.testing.assert_array_equal(pool.documents[pool.own], items.queries)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from embedtune.judging.folded import Folded
 from embedtune.judging.recommended import Recommended, Split
 from embedtune.transforms import Identity, Pooled, Pooling
 from embedtune.tuners.interactions import Interactions
-from embedtune.tuners.ladder_recommendation import recommendation_ladder
+from embedtune.tuners.ladder_recommendation import ladder
 
 
 def many(timed: bool = True) -> Interactions:
@@ -116,7 +117,7 @@ def test_the_ladder_beats_the_base_where_groups_hold() -> None:
     rows_, metrics = one.held[one.natural], ["recall@5"]
     base = problem.evaluate(Identity(), rows_, one.train, metrics)["recall@5"].mean()
     names = []
-    for candidate in recommendation_ladder(problem.interactions):
+    for candidate in ladder(Folded(problem, metric="recall@5", seed=0), []):
         names.append(candidate.name)
         fitted = candidate.tuner.fit(problem.training(one.train))
         score = problem.evaluate(fitted, rows_, one.train, metrics)["recall@5"].mean()

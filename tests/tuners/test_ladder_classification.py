@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from embedtune.judging.classified import Classified
+from embedtune.judging.folded import Folded
 from embedtune.transforms import Identity
 from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
@@ -16,7 +18,8 @@ def test_candidates_fit_and_scale() -> None:
     x = (np.eye(5)[y] + 0.5 * rng.standard_normal((60, 5))).astype(np.float32)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     items = LabelledItems.of(x, [str(label) for label in y])
-    candidates = list(ladder())
+    problem = Classified(items, np.arange(60))
+    candidates = list(ladder(Folded(problem, metric="accuracy", seed=0), []))
     assert len({candidate.name for candidate in candidates}) == len(candidates) == 3
     for candidate in candidates:
         assert "classification" in candidate.tuner.tasks

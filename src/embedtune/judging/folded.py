@@ -72,15 +72,15 @@ class Folded:
     def __init__(self, problem: Problem, *, metric: str, seed: int) -> None:
         self.problem, self.metric, self.seed = problem, metric, seed
         self.rounds = problem.rounds(seed)
-        self.row: Rows = np.concatenate([one.held for one in self.rounds])
-        self.natural: Mask = np.concatenate([one.natural for one in self.rounds])
-        self.outside: Mask = np.concatenate([np.full(len(one.held), one.outside) for one in self.rounds])
+        self.row: Rows = _joined([one.held for one in self.rounds], np.int64)
+        self.natural: Mask = _joined([one.natural for one in self.rounds], bool)
+        self.outside: Mask = _joined([np.full(len(one.held), one.outside) for one in self.rounds], bool)
         names = list(dict.fromkeys(name for one in self.rounds for name in one.strata))
         self.strata: dict[str, Mask] = {
-            name: np.concatenate([one.strata.get(name, np.zeros(len(one.held), bool)) for one in self.rounds])
+            name: _joined([one.strata.get(name, one.natural & False) for one in self.rounds], bool)
             for name in names
         }
-        self.base: Scores = np.concatenate([self.score(Identity(), i) for i in range(len(self.rounds))])
+        self.base: Scores = _joined([self.score(Identity(), i) for i in range(len(self.rounds))], float)
 
     @property
     def groups(self) -> Rows:
@@ -99,6 +99,8 @@ class Folded:
         Rows outside ``among``, (r,), have no weight, and the mean is over the others.
         """
         among = np.ones(len(self.row), bool) if among is None else among
+        if not among.any():
+            return np.zeros(len(self.row))
         shares = {
             name: share for name, share in self.problem.shares().items() if (self.strata[name] & among).any()
         }
@@ -142,3 +144,7 @@ class Folded:
         if candidate.below is None:
             return Identity()
         return self.fitted(candidate.below, candidate.below_strength, i)
+
+
+def _joined(parts: list[NDArray[Any]], dtype: type) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.empty(0, dtype)

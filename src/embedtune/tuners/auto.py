@@ -135,7 +135,8 @@ def choose(
     folded = Folded(problem, metric=metric, seed=seed)
     tried = [_judge(folded, None, 1.0, folded.base)]
     stopped = False
-    for candidate in ladder(folded, tried) if method == "auto" else _single(method):
+    climb = ladder(folded, tried) if method == "auto" else _single(method)
+    for candidate in climb if len(folded.row) else ():  # one group of near-duplicates cannot be divided
         try:
             folded.run(candidate, budget)
         except OutOfBudget:
@@ -157,7 +158,7 @@ def _single(method: str) -> Iterator[Candidate]:
 def _judge(
     folded: Folded, candidate: Candidate | None, strength: float, scores: NDArray[np.float64]
 ) -> Tried:
-    mean = float(np.mean(scores * folded.weight()))
+    mean = float(np.mean(scores * folded.weight())) if len(scores) else 0.0
     harms = None if candidate is None else _harmed(folded, scores)
     return Tried(candidate, strength, scores, mean, harms)
 
@@ -176,6 +177,8 @@ def _harmed(folded: Folded, scores: NDArray[np.float64]) -> str | None:
 
 def _simplest(folded: Folded, tried: list[Tried]) -> int:
     """Row of the simplest candidate within one standard error of the best."""
+    if len(tried) == 1:
+        return 0
     scores = np.stack([t.scores * folded.weight() for t in tried])
     behind = scores[scores.mean(axis=1).argmax()] - scores
     error = behind.std(axis=1) / np.sqrt(max(len(folded.row) - 1, 1))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedtune.collect_scored import collect_scored
+from embedtune.collect import collect
 from embedtune.data import read
 from embedtune.errors import DataError
-from embedtune.tuners.ladder_similarity import ladder_similarity
+from embedtune.judging.folded import Folded
+from embedtune.judging.scored import Scored
+from embedtune.tuners.ladder_similarity import ladder
 
 
 class Encoder:
@@ -32,25 +34,30 @@ ROWS = [
 
 def test_each_sentence_is_encoded_once_and_pairs_are_divided():
     encoder = Encoder()
-    found = collect_scored(read(ROWS), encoder)
+    found = collect(read(ROWS), encoder, test="test")
     assert encoder.asked == 7
     assert found.train.score.tolist() == [4, 1]
     assert found.test is not None
     assert found.test.score.tolist() == [0, 3]
-    assert found.test_seen.tolist() == [True, False]
+    assert found.test_strata["seen"].tolist() == [True, False]
     assert found.train_texts == ["a cat ↔ the cat", "a dog ↔ a big cat"]
     assert found.test_texts[1] == "snow ↔ ice"
-    assert collect_scored(read(ROWS), Encoder(), test="none").test is None
+    assert collect(read(ROWS), Encoder(), test="none").test is None
 
 
 def test_nothing_to_train_on_and_no_such_split():
     with pytest.raises(DataError, match="none are left to train on"):
-        collect_scored(read(ROWS[2:]), Encoder())
+        collect(read(ROWS[2:]), Encoder(), test="test")
     with pytest.raises(DataError, match="no split called 'x'"):
-        collect_scored(read(ROWS), Encoder(), test="x")
+        collect(read(ROWS), Encoder(), test="x")
 
 
 def test_the_ladder_is_shorter_for_few_pairs():
-    assert [c.name for c in ladder_similarity(50)] == ["pair-metric", "pair-linear (gentle)"]
-    assert len(list(ladder_similarity(1000))) == 3
-    assert all(c.strengths[0] > 0 and c.rung == 2 for c in ladder_similarity(1000))
+    def candidates(n: int):
+        x = np.random.default_rng(0).standard_normal((2 * n, 3)).astype(np.float32)
+        pairs = Scored(x, np.arange(n), np.arange(n) + n, np.arange(n) % 3.0)
+        return list(ladder(Folded(pairs, metric="spearman", seed=0), []))
+
+    assert [c.name for c in candidates(50)] == ["pair-metric", "pair-linear (gentle)"]
+    assert len(candidates(1000)) == 3
+    assert all(c.strengths[0] > 0 and c.rung == 2 for c in candidates(1000))

@@ -128,3 +128,20 @@ def test_missing_hard_negatives_are_left_out(make_world: Callable) -> None:
     assert (made.found == -1).all()
     assert batch.columns.min() >= 0
     assert set(batch.columns) >= set(train.pairs[1])
+
+
+def test_documents_without_labels_are_told_by_their_weight() -> None:
+    pairs = csr_matrix(np.eye(4, 6, dtype=np.float32))
+    data = TuningData(
+        np.eye(4, dtype=np.float32), np.ones((6, 4), np.float32), pairs, pairs, [str(i) for i in range(6)]
+    )
+    rng = np.random.default_rng(0)
+    weighted = Batches(data, size=4, hard=0, sample=6, rng=rng, unlabelled=0.3)
+    (batch,) = list(weighted)
+    assert batch.columns.tolist() == [0, 1, 2, 3, 4, 5]
+    np.testing.assert_allclose(np.exp(batch.shift), [1, 1, 1, 1, 0.3, 0.3], rtol=1e-6)
+    (plain,) = list(Batches(data, size=4, hard=0, sample=6, rng=rng))
+    assert plain.shift is None
+    few = data.among_labelled()
+    assert few.document_ids == ["0", "1", "2", "3"]
+    np.testing.assert_array_equal(few.positives.toarray(), np.eye(4))

@@ -150,3 +150,20 @@ def test_through_unit_is_the_chain_rule_of_normalising():
     norm = np.linalg.norm(x, axis=1, keepdims=True)
     expected = differences(lambda v: float((g * v / np.linalg.norm(v, axis=1, keepdims=True)).sum()), x)
     np.testing.assert_allclose(through_unit(g, x / norm, norm), expected, atol=1e-6)
+
+
+def test_documents_without_labels_weigh_less_as_negatives() -> None:
+    # One query with positive 0; documents 1 (labelled) and 2 (not, weight .3), all at the same product:
+    # loss = log(1 + 1 + .3), and the pull is shared among the negatives by their weights.
+    y, z = np.ones((1, 1), np.float32), np.ones((3, 1), np.float32)
+    batch = Batch(
+        np.arange(1),
+        np.arange(3),
+        (np.array([0]), np.array([0])),
+        np.ones(1, np.float32),
+        (np.array([0]), np.array([0])),
+        np.log(np.array([1, 1, 0.3], np.float32)),
+    )
+    loss, by_pair = softmax_loss(y, z, batch, 1.0)
+    assert loss == pytest.approx(np.log(2.3), rel=1e-5)
+    np.testing.assert_allclose(by_pair, [[-1.3 / 2.3, 1 / 2.3, 0.3 / 2.3]], rtol=1e-5)

@@ -31,16 +31,31 @@ class Batches:
         collection, every batch competes over all documents and nothing is mined.
     rng : numpy.random.Generator
         Source of the shuffles and samples.
+    unlabelled : float
+        Weight of documents without labels as negatives, above 0 and up to 1.
     """
 
     def __init__(
-        self, train: TuningData, *, size: int, hard: int, sample: int, rng: np.random.Generator
+        self,
+        train: TuningData,
+        *,
+        size: int,
+        hard: int,
+        sample: int,
+        rng: np.random.Generator,
+        unlabelled: float = 1.0,
     ) -> None:
         self.train, self.size, self.hard, self.sample, self.rng = train, size, hard, sample, rng
         self.documents = len(train.documents)
         self.everything = self.documents <= 1.5 * (min(size, len(train.queries)) * (hard + 1) + sample)
         self.found = np.empty((len(train.queries), 0), np.int64)
         self._position = np.full(self.documents, -1, np.int64)
+        self._shift: NDArray[np.float32] | None = None
+        if unlabelled < 1:
+            self._shift = np.full(self.documents, np.log(unlabelled), np.float32)
+            self._shift[np.unique(train.positives.indices)] = 0
+            if train.negatives is not None:
+                self._shift[np.unique(train.negatives.indices)] = 0
 
     def __len__(self) -> int:
         return -(-len(self.train.queries) // self.size)
@@ -77,6 +92,7 @@ class Batches:
             (local, self._position[column[where]]),
             weight[where],
             (masked_query[masked >= 0], masked[masked >= 0]),
+            None if self._shift is None else self._shift[columns],
         )
         self._position[columns] = -1
         return batch

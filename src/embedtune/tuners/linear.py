@@ -42,12 +42,12 @@ class LinearTuner:
 
     sides: Literal["query", "document", "both", "shared"] = "query"
     """Which side is mapped; ``both`` has a matrix each, ``shared`` one for both."""
-    against: Literal["labelled", "all"] = "labelled"
-    """Documents that serve as negatives: those that have labels themselves, or all.
+    unlabelled: float = 0.0
+    """Weight of documents without labels as negatives, from 0 (they are none) to 1 (as all others).
 
-    A document without labels is a negative for every training query and a positive for none, so a map
-    that holds all documents away learns to hold away whatever has no labels: good for queries that ask
-    for documents with labels again, harmful for all others."""
+    Such a document is a negative for every training query and a positive for none, so a map that holds
+    it away learns to hold away whatever has no labels: good for queries that ask for documents with
+    labels again, harmful for all others."""
     rank: int | None = None
     """Rank of A, from 1; None for full rank. Kept by projection after every pass."""
     passes: int = 8
@@ -77,8 +77,8 @@ class LinearTuner:
             raise UserError(
                 f"linear: sides is {self.sides!r}", fix="choose from query, document, both, shared"
             )
-        if self.against not in ("labelled", "all"):
-            raise UserError(f"linear: against is {self.against!r}", fix="choose labelled or all")
+        if not 0 <= self.unlabelled <= 1:
+            raise UserError(f"linear: unlabelled is {self.unlabelled}", fix="give a weight from 0 to 1")
         if self.rank is not None and self.rank < 1:
             raise UserError(f"linear: rank is {self.rank}", fix="give a whole number from 1, or None")
 
@@ -86,10 +86,17 @@ class LinearTuner:
         """Train the residual matrices; stops early, and keeps what it has, when the budget ends."""
         budget = budget or Budget()
         rng = np.random.default_rng(seed)
-        if self.against == "labelled":
+        if not self.unlabelled:
             train = train.among_labelled()
         descent = _Descent(self, train, rng)
-        batches = Batches(train, size=self.batch, hard=self.hard, sample=self.sample, rng=rng)
+        batches = Batches(
+            train,
+            size=self.batch,
+            hard=self.hard,
+            sample=self.sample,
+            rng=rng,
+            unlabelled=self.unlabelled or 1,
+        )
         passes = max(self.passes, -(-self.least_steps // len(batches)))
         total, step = passes * len(batches), 0
         for turn in range(passes):

@@ -27,6 +27,8 @@ class Batch:
     """Weight of each positive, (p,); a query's weights add up to 1."""
     masked: tuple[Rows, Rows]
     """Positions (query, document) that are no negatives; positives may be among them."""
+    shift: NDArray[np.float32] | None = None
+    """Logarithm of each document's weight as a negative, (m,); None for ones."""
 
 
 def softmax_loss(y: Vectors, z: Vectors, batch: Batch, scale: float) -> tuple[float, NDArray[np.float32]]:
@@ -34,9 +36,9 @@ def softmax_loss(y: Vectors, z: Vectors, batch: Batch, scale: float) -> tuple[fl
 
     For query i with positives P(i) of weights w and negatives N(i), and s = scale * y_i . z_j::
 
-        loss_i = - sum_{j in P(i)} w_j log( exp(s_ij) / (exp(s_ij) + sum_{k in N(i)} exp(s_ik)) )
+        loss_i = - sum_{j in P(i)} w_j log( exp(s_ij) / (exp(s_ij) + sum_{k in N(i)} u_k exp(s_ik)) )
 
-    so positives never compete with each other.
+    so positives never compete with each other; ``u`` is the weight of a document as a negative.
 
     Parameters
     ----------
@@ -65,6 +67,8 @@ def softmax_loss(y: Vectors, z: Vectors, batch: Batch, scale: float) -> tuple[fl
     rows, cols = batch.positive
     e = np.asarray((y * np.float32(scale)) @ z.T, np.float32)
     own = e[rows, cols]
+    if batch.shift is not None:
+        e += batch.shift
     e[batch.masked] = -np.inf
     e[rows, cols] = -np.inf
     top = e.max(axis=1)

@@ -15,7 +15,9 @@ from safetensors.numpy import save_file
 
 from embedtune.artifact import Tuned, load
 from embedtune.encoders import load_encoder
-from embedtune.transforms import Chain, Identity, ItemDeltas, Linear, then
+from embedtune.head import Head
+from embedtune.judging.logistic import Logistic
+from embedtune.transforms import Chain, Identity, ItemDeltas, ItemFactors, Linear, then
 from embedtune.types import Transform, Vectors
 
 library = pytest.importorskip("sentence_transformers")
@@ -99,6 +101,31 @@ def test_a_map_of_queries_leaves_documents_bit_for_bit(tiny_model: Path, tmp_pat
     )
     assert np.array_equal(model.encode_document(TEXTS), base.encode(TEXTS))
     assert np.array_equal(model.encode(TEXTS), base.encode(TEXTS))
+
+
+@pytest.mark.parametrize("around", ["alone", "after a map", "with deltas"])
+def test_item_factors_are_never_stock(tiny_model: Path, tmp_path: Path, around: str) -> None:
+    table, content = np.ones((1, 2), np.float32), np.ones((2, 32), np.float32)
+    transform: Transform = ItemFactors(("x",), table, table, content, content, width=32)
+    if around == "after a map":
+        transform = then(Linear(matrix()), transform)
+    if around == "with deltas":
+        transform = then(ItemDeltas(("x",), np.ones((1, 32), np.float32)), transform)
+    tuned = Tuned(load_encoder(tiny_model), transform)
+    folder = tuned.save(tmp_path / "tuned")
+    assert tuned.manifest["stock_loader"] == "none"
+    assert "has no module" in tuned.manifest["stock_why"]
+    assert not (folder / "modules.json").exists()
+    assert not list(folder.rglob("*Dense"))
+
+
+def test_a_classifier_leaves_the_vectors_stock(tiny_model: Path, tmp_path: Path) -> None:
+    head = Head(Logistic(np.ones((2, 32), np.float32), np.zeros(2, np.float32), True), ["a", "b"])
+    tuned = Tuned(load_encoder(tiny_model), MAPS["shared"], head=head)
+    folder = tuned.save(tmp_path / "tuned")
+    agree(folder, tuned)
+    assert tuned.manifest["stock_loader"] == "exact"
+    assert "classifier is used in embedtune only" in (folder / "README.md").read_text("utf-8")
 
 
 def test_item_deltas_stay_behind(tiny_model: Path, tmp_path: Path) -> None:

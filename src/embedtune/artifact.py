@@ -6,44 +6,32 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from embedtune import manifest as manifests
 from embedtune.card import model_card
-from embedtune.data.dataset import Dataset
 from embedtune.deferred import deferred_base, describe_base
-from embedtune.errors import ArtifactError
+from embedtune.errors import ArtifactError, UserError
 from embedtune.folders import new_folder, refuse_existing
 from embedtune.probes import Probes
-from embedtune.search import top_k
+from embedtune.searched import Documents, Hit, Searched
 from embedtune.stock import write_stock
 from embedtune.transforms import Chain, Identity, load_transform, save_transform, then
+from embedtune.transforms.pooling import latest_choices, pooled_history
 from embedtune.types import Encoder, Similarity, Transform, Vectors
 
-Documents = Sequence[str] | Mapping[str, str] | Dataset
+if TYPE_CHECKING:
+    from embedtune.head import Head
 
-
-class Hit(NamedTuple):
-    """One document found: its id (its position where it has none), its score (higher is better), its text."""
-
-    id: str
-    score: float
-    text: str
-
-
-class _Collection(NamedTuple):
-    """The documents of the last search, and their vectors (n, d)."""
-
-    ids: tuple[str, ...]
-    texts: tuple[str, ...]
-    named: bool
-    transform: Transform
-    vectors: Vectors
+__all__ = ["Documents", "Hit", "Tuned", "load"]
 
 
 @dataclass(eq=False)
 class Tuned:
-    """A base model and the transform fitted to it.
+    """A base model, the transform fitted to it and, for classes, the head on top.
 
     Parameters
     ----------
@@ -63,6 +51,8 @@ class Tuned:
         What else the result depends on: :func:`embedtune.settings.settings_of`.
     manifest : dict
         What was saved or loaded last; empty before.
+    head : Head, optional
+        A classifier of the tuned vectors, as :func:`embedtune.head.fit_head` fits it.
     """
 
     encoder: Encoder
@@ -73,7 +63,8 @@ class Tuned:
     seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
-    _last: _Collection | None = field(default=None, init=False, repr=False)
+    head: Head | None = None
+    _last: tuple[Searched, Transform, Vectors] | None = field(default=None, init=False, repr=False)
     _folder: Path | None = field(default=None, init=False, repr=False)
 
     @property
@@ -120,35 +111,111 @@ class Tuned:
             Hits wanted, at least 1; fewer where there are fewer documents.
         """
         asked = [queries] if isinstance(queries, str) else list(queries)
-        found = self._collection(documents)
-        indices, scores = top_k(self.encode_queries(asked), found.vectors, k)
-        hits = [
-            [Hit(found.ids[i], float(score), found.texts[i]) for i, score in zip(*row, strict=True)]
-            for row in zip(indices, scores, strict=True)
-        ]
+        found = Searched.of(documents, self.encoder.content)
+        hits = found.best(self.encode_queries(asked), self._vectors(found), k)
         return hits[0] if isinstance(queries, str) else hits
 
-    def _collection(self, documents: Documents) -> _Collection:
-        named = True
-        if isinstance(documents, Dataset):
-            ids, texts = tuple(documents.document_ids), tuple(documents.items("document"))
-        elif isinstance(documents, Mapping):
-            ids, texts = tuple(documents), tuple(documents.values())
-        else:
-            texts, named = tuple(documents), False
-            ids = texts if self.encoder.content == "id" else tuple(map(str, range(len(texts))))
-        last = self._last
-        if (
-            last
-            and (last.ids, last.texts, last.named) == (ids, texts, named)
-            and last.transform is self.transform
-        ):
-            return last
-        items = ids if self.encoder.content == "id" else texts
-        by_id = named or self.encoder.content == "id"
-        vectors = self.encode_documents(items, ids if by_id else None)
-        self._last = _Collection(ids, texts, named, self.transform, vectors)
-        return self._last
+    def recommend(
+        self,
+        history: Sequence[str],
+        items: Documents,
+        k: int = 10,
+        ratings: Sequence[float] | None = None,
+    ) -> list[Hit]:
+        """Find the ``k`` items that continue a user's history best; best first, none of the history itself.
+
+        The history is pooled as the transform was fitted to, by the plain mean where it was not. The
+        vectors of the last items are kept, so that another user is fast.
+
+        Parameters
+        ----------
+        history : sequence of str
+            Ids of what the user chose, from the earliest to the latest; of repeats the latest counts.
+        items : mapping of id to text, sequence of str, or Dataset
+            All items, those of the history too. A sequence holds ids where the base has precomputed
+            vectors; otherwise texts, whose positions serve as ids.
+        k : int
+            Hits wanted, at least 1; fewer where there are fewer items.
+        ratings : sequence of float, optional
+            What the user thought of each item of the history, on the scale that the transform was
+            fitted with.
+
+        Raises
+        ------
+        UserError
+            When the history is empty or has an id that is not among the items, or ratings do not fit it.
+        """
+        chosen, liking = latest_choices([history] if isinstance(history, str) else list(history), ratings)
+        found = Searched.of(items, self.encoder.content)
+        rows = found.rows(chosen)
+        unknown = next((name for name in chosen if name not in rows), None)
+        if unknown is not None:
+            raise UserError(
+                f"the history has {unknown!r}, which is not the id of an item",
+                fix="give items that hold every id of the history",
+            )
+        x = self.encoder.encode([found.items[rows[name]] for name in chosen], kind="document")
+        ids = chosen if found.by_id else None
+        query = pooled_history(self.transform, x, ids, liking, self.similarity)
+        return found.best(query, self._vectors(found), k, exclude=list(rows.values()))[0]
+
+    def predict(
+        self, texts: Sequence[str], accuracy: float | None = None
+    ) -> list[str | None] | list[list[str] | None]:
+        """Give the class of each text or, where texts may have several, a list of its classes.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            What is to be classified; ids where the base has precomputed vectors.
+        accuracy : float, optional
+            Abstain, with None in place of an answer, where the classifier was not, out of fold, at
+            least so often right: above 0, at most 1.
+
+        Raises
+        ------
+        UserError
+            When there is no classifier, or no confidence gives the wished accuracy.
+        """
+        return self._classifier(texts).predict(self.encode_documents(texts), accuracy=accuracy)
+
+    def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Give the calibrated probability of each class.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            As for :meth:`predict`.
+
+        Returns
+        -------
+        float64 array of shape (n, C)
+            Columns in the order of ``head.classes``; rows add up to 1 where every text has one class.
+
+        Raises
+        ------
+        UserError
+            When there is no classifier.
+        """
+        return self._classifier(texts).predict_proba(self.encode_documents(texts))
+
+    def _classifier(self, texts: Sequence[str]) -> Head:
+        if self.head is None:
+            raise UserError(
+                "this model has no classifier: it was not tuned on labelled texts",
+                fix="tune on data with labels (task='classification'), or fit one with "
+                "embedtune.head.fit_head and pass it as Tuned(..., head=...)",
+            )
+        if isinstance(texts, str):
+            raise UserError("texts is a single string", fix="give a list, [text]")
+        return self.head
+
+    def _vectors(self, documents: Searched) -> Vectors:
+        if self._last and self._last[0] == documents and self._last[1] is self.transform:
+            return self._last[2]
+        vectors = self.encode_documents(documents.items, documents.own_ids)
+        self._last = documents, self.transform, vectors
+        return vectors
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder; the same inputs give the same bytes.
@@ -200,6 +267,10 @@ class Tuned:
             "stock_why": stock.why,
             "stock_routed": stock.routed,
         }
+        if self.head is not None:
+            from embedtune.head_files import save_head
+
+            written["head"] = save_head(self.head, out, written["dimension"])
         written = manifests.plain(written)
         (out / "README.md").write_text(model_card(written), "utf-8")
         written["files"] = manifests.checksums(out)
@@ -240,6 +311,10 @@ class Tuned:
             for entry in read["transforms"]:
                 transform = then(transform, load_transform(entry, place))
             tuned = cls(deferred_base(place, read, transform, base), transform, manifest=read)
+            if read.get("head"):
+                from embedtune.head_files import load_head
+
+                tuned.head = load_head(read["head"], place, read["dimension"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
                 f"the manifest is incomplete ({error})",

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+_NAMED = 20
+"""Classes named in the card, at most."""
+
+_KINDS = {
+    "item_deltas": "a shift for each known document",
+    "item_factors": "two vectors for each known item, one for histories and one to be found",
+    "pooled": "vectors as they are, and a pooling of histories",
+}
 _STRATA = ("overall", "seen", "unseen")
 _WORDS = ("text", "summary", "words", "reason", "decision", "verdict")
 _SIDES = {
@@ -21,6 +29,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         _head(manifest),
         _verdict(manifest),
         _metrics(manifest),
+        _classifier(manifest),
         _how_to(manifest),
         _facts(manifest),
         _limits(manifest),
@@ -83,12 +92,54 @@ def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
+def _classifier(manifest: Mapping[str, Any]) -> str:
+    """Say what the head answers, what it is and how far its probabilities can be trusted."""
+    head = manifest.get("head")
+    if not head:
+        return ""
+    settings = head["settings"]
+    names = [f"`{' '.join(str(name).split())}`" for name in settings["classes"]]
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    listed = f"{len(names)} classes: {', '.join(names[:_NAMED])}{more}."
+    facts = [f"Single-label: each text gets one of {listed}"]
+    if not settings["single"]:
+        facts = [
+            f"Multi-label: each text gets any number of {listed}",
+            f"A class is predicted from a probability of {settings['threshold']:.2f} on.",
+        ]
+    facts.append(
+        f"It is a smooth vote of {head['items']} training items, whose vectors (not texts) are kept."
+        if head["kind"] == "vote"
+        else "It is a logistic regression on the tuned vectors."
+    )
+    facts.append(
+        f"Probabilities are calibrated out of fold (temperature {settings['temperature']:.3f}); "
+        "`tuned.predict(texts, accuracy=0.9)` abstains where they do not promise so much."
+        if head["calibrated"]
+        else "Probabilities are not calibrated, so it cannot abstain."
+    )
+    return "## Classifier\n\n" + "\n".join(f"- {fact}" for fact in facts)
+
+
+def _more_uses(manifest: Mapping[str, Any]) -> str:
+    uses = ""
+    if manifest.get("head"):
+        uses += 'classes = tuned.predict(["a text", "another"])\n'
+    if (manifest.get("data") or {}).get("task") == "recommendation":
+        uses += (
+            'items = {"id-1": "a text", "id-2": "another", "id-3": "a third"}\n'
+            'hits = tuned.recommend(["id-1", "id-2"], items)  # a history, its latest item last\n'
+        )
+    return uses
+
+
 def _how_to(manifest: Mapping[str, Any]) -> str:
     own = (
         '## Use\n\n```python\nimport embedtune\n\ntuned = embedtune.load("path/to/this/folder")\n'
         'queries = tuned.encode_queries(["a question"])\n'
         'documents = tuned.encode_documents(["a text", "another"])\n'
-        'hits = tuned.search("a question", ["a text", "another"], k=2)\n```'
+        'hits = tuned.search("a question", ["a text", "another"], k=2)\n'
+        f"{_more_uses(manifest)}```"
     )
     if manifest["stock_loader"] == "none":
         return f"{own}\n\nThis folder does not load in sentence-transformers: {manifest['stock_why']}."
@@ -111,6 +162,8 @@ def _how_to(manifest: Mapping[str, Any]) -> str:
             "plain `model.encode` treats everything as a document. "
             "Servers that know no router (text-embeddings-inference among them) serve the base's vectors."
         )
+    if manifest.get("head"):
+        stock += "\n\nThe classifier is used in embedtune only; sentence-transformers gives the vectors."
     return f"{own}\n\n{stock}"
 
 
@@ -136,7 +189,7 @@ def _transform_words(entry: Mapping[str, Any]) -> str:
     settings = entry["settings"]
     if entry["kind"] == "linear":
         return f"linear; {_SIDES[settings['sides']]}"
-    return "a shift for each known document" if entry["kind"] == "item_deltas" else entry["kind"]
+    return _KINDS.get(entry["kind"], str(entry["kind"]))
 
 
 def _limits(manifest: Mapping[str, Any]) -> str:

@@ -160,35 +160,48 @@ class Head:
         curve = np.empty((2, 0)) if self.curve is None else self.curve
         settings: dict[str, Any] = {
             "classes": list(self.classes),
-            "single": self.single,
-            "temperature": self.temperature,
-            "threshold": self.threshold,
+            "single": bool(self.single),
+            "temperature": float(self.temperature),
+            "threshold": float(self.threshold),
         }
         scorer = self.scorer
         if isinstance(scorer, Logistic):
             return {"weights": scorer.weights, "bias": scorer.bias, "curve": curve}, settings
         items = scorer.items
-        pairs = {"indices": items.labels.indices, "indptr": items.labels.indptr}
-        own = {"scale": scorer.scale, "similarity": items.similarity}
+        indices, indptr = (np.asarray(x, np.int64) for x in (items.labels.indices, items.labels.indptr))
+        pairs = {"indices": indices, "indptr": indptr}
+        own = {"scale": float(scorer.scale), "similarity": items.similarity}
         return {"vectors": items.vectors, **pairs, "curve": curve}, settings | own
 
     @classmethod
     def from_state(cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Head:
-        """Rebuild what ``state`` gave."""
+        """Rebuild what ``state`` gave.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError, IndexError
+            When something is missing, or does not belong together.
+        """
         classes, single = list(settings["classes"]), bool(settings["single"])
+        temperature, threshold = float(settings["temperature"]), float(settings["threshold"])
+        if not (temperature > 0 and np.isfinite(temperature) and np.isfinite(threshold)):
+            raise ValueError(f"temperature {temperature} and threshold {threshold} are out of range")
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise ValueError("values are not finite")
         scorer: Logistic | Voters
         if "weights" in tensors:
             scorer = Logistic(tensors["weights"], tensors["bias"], single)
+            if scorer.weights.ndim != 2 or scorer.bias.shape != (len(classes),):
+                raise ValueError(f"weights {scorer.weights.shape} and bias {scorer.bias.shape} do not fit")
         else:
             x, indices = tensors["vectors"], tensors["indices"]
             ones = np.ones(len(indices), np.float32)
             labels = csr_matrix((ones, indices, tensors["indptr"]), shape=(len(x), len(classes)))
+            labels.check_format(full_check=True)
             items = LabelledItems(x, labels, classes, settings["similarity"])
             scorer = Voters(items, float(settings["scale"]), single)
         curve = tensors["curve"] if tensors["curve"].shape[1] else None
-        return cls(
-            scorer, classes, single, float(settings["temperature"]), float(settings["threshold"]), curve
-        )
+        return cls(scorer, classes, single, temperature, threshold, curve)
 
 
 def fit_head(

@@ -125,6 +125,7 @@ def _check_paths(manifest: dict[str, Any], where: Path) -> None:
             manifest["probes"],
             *base.values(),
             *(entry["file"] for entry in manifest["transforms"]),
+            *([manifest["head"]["file"]] if manifest.get("head") else ()),
         }
     except (KeyError, TypeError, ValueError):
         raise ArtifactError("the manifest is incomplete", where=str(where), fix=AGAIN) from None

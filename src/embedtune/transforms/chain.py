@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embedtune.transforms.blocks import as_block
 from embedtune.transforms.identity import Identity
 from embedtune.transforms.linear import Linear
+from embedtune.transforms.pooling import Pooling, history_vectors
 from embedtune.types import Transform, Vectors
 
 
@@ -38,6 +39,19 @@ class Chain:
         for part in self.parts:
             x = part.documents(x, ids)
         return x
+
+    def histories(self, x: Vectors, ids: Sequence[str] | None = None) -> Vectors:
+        """Map what items (n, d) add to a history's sum through every part; ``ids`` go to each."""
+        x = as_block(x)
+        for part in self.parts:
+            x = history_vectors(part, x, ids)
+        return x
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """The pooling of histories of the last part that was fitted with one; None where none was."""
+        found = (getattr(part, "pooling", None) for part in reversed(self.parts))
+        return next((one for one in found if isinstance(one, Pooling)), None)
 
     def scaled(self, strength: float) -> Transform:
         """Scale every part: 0 is the identity, 1 the chain itself."""

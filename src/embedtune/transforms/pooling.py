@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.errors import UserError
-from embedtune.transforms.blocks import as_block
+from embedtune.transforms.blocks import as_block, unit_length
 from embedtune.transforms.identity import Identity
-from embedtune.types import Transform, Vectors
+from embedtune.types import Similarity, Transform, Vectors
 
 _LEAST = 0.1
 """Weight that a low rating keeps: to have chosen an item says something even where it did not please."""
@@ -110,3 +110,79 @@ def pooling_of(transform: Transform) -> Pooling:
     """Give the pooling that a map was fitted with; the plain mean where it knows of none."""
     found = getattr(transform, "pooling", None)
     return found if isinstance(found, Pooling) else Pooling()
+
+
+def latest_choices(
+    history: Sequence[str], ratings: Sequence[float] | None = None
+) -> tuple[list[str], NDArray[np.float64] | None]:
+    """Keep of a choice made twice the latest, as the tuners do.
+
+    Parameters
+    ----------
+    history : sequence of str
+        Ids of items, from the earliest to the latest.
+    ratings : sequence of float, optional
+        One for each.
+
+    Returns
+    -------
+    ids : list of str
+        Each once, in the same order.
+    liking : float64 array of shape (len(ids),), or None
+        Rating minus the mean rating of those kept.
+
+    Raises
+    ------
+    UserError
+        When the history is empty, or ratings are not one finite number an item.
+
+    Examples
+    --------
+    >>> latest_choices(["a", "b", "a"], [1, 2, 4])
+    (['b', 'a'], array([-1.,  1.]))
+    """
+    if not len(history):
+        raise UserError("the history is empty", fix="give the id of at least one item")
+    last = {name: place for place, name in enumerate(history)}
+    kept = sorted(last.values())
+    ids = [history[place] for place in kept]
+    if ratings is None:
+        return ids, None
+    given = np.asarray(ratings, np.float64)
+    if given.shape != (len(history),) or not np.isfinite(given).all():
+        raise UserError(
+            f"{len(ratings)} ratings for a history of {len(history)} items",
+            fix="give one finite number for each item",
+        )
+    return ids, given[kept] - given[kept].mean()
+
+
+def pooled_history(
+    transform: Transform,
+    x: Vectors,
+    ids: Sequence[str] | None,
+    liking: NDArray[np.float64] | None = None,
+    similarity: Similarity = "cosine",
+) -> Vectors:
+    """Make one user's query, with the pooling that the map was fitted with.
+
+    Parameters
+    ----------
+    transform : Transform
+    x : float32 array of shape (t, d)
+        The base's vectors of the items chosen, from the earliest to the latest.
+    ids : sequence of str, optional
+        Their ids, for maps that know items.
+    liking : float array of shape (t,), optional
+        Rating minus the user's mean rating.
+    similarity : str
+        ``"cosine"`` brings the query to unit length.
+
+    Returns
+    -------
+    float32 array of shape (1, d')
+    """
+    age = np.arange(len(x))[::-1]
+    weights = pooling_of(transform).weights(age, liking)
+    query = np.asarray(weights[None] @ history_vectors(transform, x, ids), np.float32)
+    return unit_length(query) if similarity == "cosine" else query

@@ -16,7 +16,7 @@ from embedtune.collect import HELD_OUT, Collected, collect
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
-from embedtune.decision import Clock, judge, on_test
+from embedtune.decision import Clock, classifier, judge, on_test
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
 from embedtune.judging.classified import MULTI, SINGLE
@@ -132,7 +132,9 @@ def fine_tune(
     clock.stop("tune")
 
     verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock)
-    shipped = transform if verdict.decision == "tune" or force else Identity()
+    keep = verdict.decision == "tune" or force
+    shipped = transform if keep else Identity()
+    head = classifier(found, choice if keep else None, shipped, seed)
     return Tuned(
         encoder,
         shipped,
@@ -148,6 +150,7 @@ def fine_tune(
             },
         },
         seed=seed,
+        head=head,
         settings=settings_of(method=method, metric=deciding, test=test, force=force),
     )
 

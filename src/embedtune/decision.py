@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
+from embedtune.judging.classified import Classified
 from embedtune.judging.comparison import Gain, Judged, Side, gain_of
 from embedtune.judging.estimate import TOLERATED, wrong_share
 from embedtune.judging.problem import Problem
-from embedtune.judging.verdict import BY_CHANCE, ROWS, Decision, Evidence, Verdict, decide
+from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice
 from embedtune.types import Transform
+
+if TYPE_CHECKING:
+    from embedtune.head import Head
 
 NEIGHBOURS = 10
 """Nearest items whose change says how much of the map has moved."""
@@ -152,6 +156,23 @@ def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, se
         seed,
         found.test_natural,
     )
+
+
+def classifier(found: Collected, choice: Choice | None, shipped: Transform, seed: int) -> Head | None:
+    """Fit a classifier on what is shipped, calibrated out of fold; None for other tasks, or too few labels."""
+    problem = found.train
+    if not isinstance(problem, Classified) or found.labels < FEWEST or len(problem.items.classes) < 2:
+        return None
+    rounds = problem.rounds(seed)
+    if not rounds:
+        return None
+    from embedtune.head import fit_head
+
+    maps: list[Transform] = [Identity() for _ in rounds]
+    if choice is not None and choice.shown.candidate is not None:
+        candidate, strength = choice.shown.candidate, choice.shown.strength
+        maps = [choice.folded.fitted(candidate, strength, i) for i in range(len(rounds))]
+    return fit_head(problem, shipped, fitted=maps, seed=seed)
 
 
 def _folded(choice: Choice | None, found: Collected, seed: int) -> Judged | None:

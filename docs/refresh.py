@@ -114,7 +114,7 @@ def threshold_table() -> str:
         (verdict, "FEWEST", "labelled queries below which nothing is fitted"),
         (verdict, "WORTH", "a gain smaller than this is not worth a change"),
         (verdict, "GOOD", "a base that is surely above this score is good already"),
-        (verdict, "BY_CHANCE", "share of labels that look drawn by chance, from which on the verdict says so"),
+        (verdict, "BY_CHANCE", "share of labels that look drawn by chance, from which on it is told"),
         (estimate, "TOLERATED", "the same, up to which labels are taken as they are"),
         (auto, "HARM", "p-value of a loss in a stratum, below which a candidate goes"),
         (auto, "STRENGTHS", "how far a map is followed, from 0 (the base)"),

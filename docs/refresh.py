@@ -105,9 +105,8 @@ def dependency_table() -> str:
 
 def threshold_table() -> str:
     """Give the numbers that choosing and judging use, from the modules that use them."""
-    from embedtune import collect
     from embedtune.data import splits
-    from embedtune.judging import estimate, labelled, verdict
+    from embedtune.judging import classified, estimate, labelled, verdict
     from embedtune.tuners import auto, ladder_retrieval
 
     rows = [
@@ -124,7 +123,8 @@ def threshold_table() -> str:
         (splits, "ENOUGH", "queries judged out of fold, about, where there are many"),
         (labelled, "FEW", "queries of a dev split, below which it does not judge"),
         (labelled, "POOL", "documents that candidates are chosen on, at most"),
-        (collect, "ITEMS_AT_MOST", "labelled texts of a classification that are used"),
+        (classified, "MANY", "labelled items from which tenths are held out, not fifths"),
+        (classified, "ENOUGH", "items judged out of fold, about, where there are many"),
     ]
     return table(
         ("number", "value", "what it is"),

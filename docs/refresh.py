@@ -105,23 +105,26 @@ def dependency_table() -> str:
 
 def threshold_table() -> str:
     """Give the numbers that choosing and judging use, from the modules that use them."""
-    from embedtune import collect
     from embedtune.data import splits
-    from embedtune.judging import labelled, verdict
-    from embedtune.tuners import auto
+    from embedtune.judging import classified, estimate, labelled, verdict
+    from embedtune.tuners import auto, ladder_retrieval
 
     rows = [
         (verdict, "FEWEST", "labelled queries below which nothing is fitted"),
         (verdict, "WORTH", "a gain smaller than this is not worth a change"),
         (verdict, "GOOD", "a base that is surely above this score is good already"),
+        (verdict, "BY_CHANCE", "share of labels that look drawn by chance, from which on it is told"),
+        (estimate, "TOLERATED", "the same, up to which labels are taken as they are"),
         (auto, "HARM", "p-value of a loss in a stratum, below which a candidate goes"),
         (auto, "STRENGTHS", "how far a map is followed, from 0 (the base)"),
-        (auto, "DELTA_STRENGTHS", "the same for shifts of documents"),
-        (auto, "REPEATED", "share of queries on seen documents from which shifts are tried"),
+        (ladder_retrieval, "DELTA_STRENGTHS", "the same for shifts of documents"),
+        (splits, "REPEATED", "share of queries on seen documents from which shifts are tried"),
         (splits, "MANY", "queries from which tenths are held out, not fifths"),
         (splits, "ENOUGH", "queries judged out of fold, about, where there are many"),
+        (labelled, "FEW", "queries of a dev split, below which it does not judge"),
         (labelled, "POOL", "documents that candidates are chosen on, at most"),
-        (collect, "ITEMS_AT_MOST", "labelled texts of a classification that are used"),
+        (classified, "MANY", "labelled items from which tenths are held out, not fifths"),
+        (classified, "ENOUGH", "items judged out of fold, about, where there are many"),
     ]
     return table(
         ("number", "value", "what it is"),

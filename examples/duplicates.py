@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedtune.collect_scored import collect_scored
+from embedtune.collect import collect
 from embedtune.data import read
 from embedtune.duplicates import find_duplicates
 from embedtune.encoders import load_encoder
@@ -26,7 +26,7 @@ def main() -> None:
     """Label pairs, tune, calibrate, and look for duplicates among all questions."""
     pairs = read(labelled_pairs())
     encoder = load_encoder("all-MiniLM-L6-v2")
-    found = collect_scored(pairs, encoder).train
+    found = collect(pairs, encoder, test="test").train
 
     # similarities of pairs that the map was not fitted to: those it was fitted to are too good
     similarity = {"base": np.zeros(len(found)), "tuned": np.zeros(len(found))}

@@ -159,7 +159,7 @@ def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, se
 
 
 def classifier(found: Collected, choice: Choice | None, shipped: Transform, seed: int) -> Head | None:
-    """Fit a classifier on what is shipped, calibrated out of fold; None for other tasks, or too few labels."""
+    """Fit a classifier on what is shipped, calibrated out of fold; None where there is nothing to fit."""
     problem = found.train
     if not isinstance(problem, Classified) or found.labels < FEWEST or len(problem.items.classes) < 2:
         return None

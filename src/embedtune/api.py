@@ -16,6 +16,7 @@ from embedtune.collect import HELD_OUT, Collected, collect
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
+from embedtune.data.pairs import pairs_from_structure
 from embedtune.decision import Clock, classifier, judge, on_test
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
@@ -48,6 +49,7 @@ def fine_tune(
     task: Any = None,
     roles: dict[str, str | None] | None = None,
     force: bool = False,
+    unlabelled: bool = False,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -76,6 +78,10 @@ def fine_tune(
         Passed to :func:`embedtune.data.read`.
     force : bool
         Hand back the tuned map even where the verdict advises against it.
+    unlabelled : bool
+        ``data`` is a collection without labels: learn from its structure, see
+        :func:`embedtune.data.pairs.pairs_from_structure`. Made labels judge nothing: without real
+        queries (``test``) the base is kept, unless ``force``.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -104,7 +110,7 @@ def fine_tune(
         TUNERS[method]  # an unknown method is told before any work
     clock = Clock(started)
 
-    dataset = read(data, task=task, roles=roles)
+    dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles)
     if test not in (*dataset.splits, HELD_OUT, "none"):
         if not Path(test).exists():
             raise DataError(

@@ -115,7 +115,7 @@ def test_a_whole_run_on_images_and_back_from_the_artifact(network, tmp_path: Pat
     from embedtune.data import read
 
     data = read(photos(tmp_path / "photos"))
-    tuned = fine_tune(base_model="efficientnet-lite0", data=data, method="ridge", force=True)
+    tuned = fine_tune(base_model="efficientnet-lite0", data=data, method="discriminant", force=True)
     assert tuned.verdict.task == "classification"
     tuned.save(tmp_path / "tuned")
     again = load(tmp_path / "tuned")

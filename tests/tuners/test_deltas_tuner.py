@@ -27,7 +27,7 @@ class Repeated:
 
     def gain(self, transform, part: str) -> float:
         labelled = getattr(self, part)
-        base, tuned = (labelled.evaluate(t, ("ndcg@10",))["ndcg@10"].mean() for t in (Identity(), transform))
+        base, tuned = (labelled.scores(t, ("ndcg@10",))["ndcg@10"].mean() for t in (Identity(), transform))
         return float(tuned - base)
 
 

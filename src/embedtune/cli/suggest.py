@@ -10,7 +10,6 @@ import typer
 from embedtune.cli.options import Data, Json, Model, Roles, Seed, Task, parse_roles
 from embedtune.cli.output import Output, shorten
 from embedtune.cli.progress import StageProgress, watch
-from embedtune.models import open_model
 
 if TYPE_CHECKING:
     from embedtune.suggested_rows import Row
@@ -42,6 +41,7 @@ def suggest(
 
     from embedtune.data import read
     from embedtune.data.pool import read_pool
+    from embedtune.models import open_model
     from embedtune.suggested_rows import refuse_unwritable, suggested_rows, write_rows
 
     refuse_unwritable(out)

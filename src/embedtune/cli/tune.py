@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +25,7 @@ from embedtune.cli.options import (
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
 from embedtune.cli.verdict import show_verdict
+from embedtune.errors import UserError
 
 if TYPE_CHECKING:
     from embedtune.data import Dataset
@@ -49,6 +51,13 @@ def tune(
     task: Task = None,
     role: Roles = None,
     skip_bad: SkipBad = False,
+    unlabelled: Annotated[
+        bool,
+        typer.Option(
+            "--unlabelled",
+            help="DATA has texts alone: learn from titles, headings, first sentences; judge on --test FILE.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -72,7 +81,10 @@ def tune(
         fix="choose another folder, or replace a tuned model with --overwrite",
     )
     roles = parse_roles(role)
-    dataset = read(parse_sources(data), task=task, roles=roles, skip_bad=skip_bad)  # type: ignore[arg-type]
+    if unlabelled:
+        dataset = from_structure(data)
+    else:
+        dataset = read(parse_sources(data), task=task, roles=roles, skip_bad=skip_bad)  # type: ignore[arg-type]
     given = shlex.join(data)
     output.say(str(describe(dataset)))
     show_findings(output, dataset, command=f"embedtune check {given}")
@@ -96,6 +108,15 @@ def tune(
     output.say(saved_line(tuned.verdict.decision, str(out), force=force))
     output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
     output.write({**tuned.verdict.to_dict(), "out": out})
+
+
+def from_structure(data: list[str]) -> Dataset:
+    """Make pairs from the structure of one collection without labels."""
+    from embedtune.data.pairs import pairs_from_structure
+
+    if len(data) != 1:
+        raise UserError(f"--unlabelled takes one collection, not {len(data)}", fix="put them into one file")
+    return pairs_from_structure(Path(data[0]))
 
 
 def show_findings(output: Output, dataset: Dataset, *, command: str) -> None:

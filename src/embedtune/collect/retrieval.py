@@ -47,11 +47,13 @@ def collect(
             _widen(dataset.negatives(splits)[rows_of], column, width),
         )
 
+    weight = dataset.weights(training)[train_rows]
     made = _only_in(dataset, MADE, training, train_rows)
     train = replace(
         part(train_rows, training),
         outside=_only_in(dataset, DEV, training, train_rows) if "train" in training else None,
         made=made if made is not None and not made.all() else None,
+        weight=None if (weight == 1).all() else weight,
     )
     found = Collected(
         train,

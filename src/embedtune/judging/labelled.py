@@ -53,6 +53,8 @@ class Labelled:
     outside : bool array of shape (n,), optional
         Queries of a split that the user has set apart (dev): judged once more by a round of their own,
         trained on all others.
+    weight : float32 array of shape (n,), optional
+        How much each query counts in training; in judging all count alike.
     made : bool array of shape (n,), optional
         Queries made from the collection itself: they train, and are never judged.
     """
@@ -66,6 +68,7 @@ class Labelled:
     negatives: csr_matrix | None = None
     outside: NDArray[np.bool_] | None = None
     made: NDArray[np.bool_] | None = None
+    weight: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -80,6 +83,7 @@ class Labelled:
             negatives=None if self.negatives is None else self.negatives[rows],
             outside=None if self.outside is None else self.outside[rows],
             made=None if self.made is None else self.made[rows],
+            weight=None if self.weight is None else self.weight[rows],
         )
 
     @property
@@ -98,6 +102,7 @@ class Labelled:
             self.document_ids,
             self.similarity,
             None if self.negatives is None else self.negatives[rows],
+            None if self.weight is None else self.weight[rows],
         )
 
     def rounds(self, seed: int) -> list[Round]:

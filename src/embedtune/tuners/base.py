@@ -35,6 +35,8 @@ class TuningData:
         ``"cosine"`` or ``"dot"``.
     negatives : csr_matrix of shape (n, N), optional
         Pairs judged not relevant.
+    weight : float32 array of shape (n,), optional
+        How much each query counts in the loss; ones where not given.
     """
 
     queries: Vectors
@@ -44,6 +46,7 @@ class TuningData:
     document_ids: Sequence[str]
     similarity: Similarity = "cosine"
     negatives: csr_matrix | None = None
+    weight: NDArray[np.float32] | None = None
 
     @property
     def cosine(self) -> bool:

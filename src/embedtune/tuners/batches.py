@@ -49,6 +49,8 @@ class Batches:
         self.documents = len(train.documents)
         self.everything = self.documents <= 1.5 * (min(size, len(train.queries)) * (hard + 1) + sample)
         self.found = np.empty((len(train.queries), 0), np.int64)
+        row, _, weight = train.pairs
+        self._weight = weight if train.weight is None else weight * train.weight[row]
         self._position = np.full(self.documents, -1, np.int64)
         self._shift: NDArray[np.float32] | None = None
         if unlabelled < 1:
@@ -78,7 +80,7 @@ class Batches:
 
     def _batch(self, queries: NDArray[np.int64]) -> Batch:
         train = self.train
-        row, column, weight = train.pairs
+        row, column, _ = train.pairs
         where = _entries(train.positives, queries)
         local = np.searchsorted(queries, row[where])
         columns = self._columns(queries, column[where])
@@ -90,7 +92,7 @@ class Batches:
             queries,
             columns,
             (local, self._position[column[where]]),
-            weight[where],
+            self._weight[where],
             (masked_query[masked >= 0], masked[masked >= 0]),
             None if self._shift is None else self._shift[columns],
         )

@@ -24,7 +24,7 @@ class Batch:
     positive: tuple[Rows, Rows]
     """Positions (query, document) of the positives, (p,) each."""
     weight: NDArray[np.float32]
-    """Weight of each positive, (p,); a query's weights add up to 1."""
+    """Weight of each positive, (p,); a query's weights add up to 1, or to what the query counts."""
     masked: tuple[Rows, Rows]
     """Positions (query, document) that are no negatives; positives may be among them."""
     shift: NDArray[np.float32] | None = None

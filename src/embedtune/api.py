@@ -137,7 +137,7 @@ def fine_tune(
         transform = choice.fit(seed, limit)
     clock.stop("tune")
 
-    verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock)
+    verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit)
     keep = verdict.decision == "tune" or force
     shipped = transform if keep else Identity()
     head = classifier(found, choice if keep else None, shipped, seed)
@@ -254,7 +254,7 @@ def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress 
 
     Where there is but that split, what the model was trained on is not known, and no stratum is told.
     """
-    if set(dataset.splits) - {split, HELD_OUT}:
+    if set(dataset.splits) - {split, HELD_OUT} or dataset.task == "recommendation":
         found = collect(dataset, encoder, test=split, progress=progress)
         if found.test is not None:
             return found

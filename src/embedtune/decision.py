@@ -16,6 +16,8 @@ from embedtune.judging.problem import Problem
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice
+from embedtune.tuners.base import Budget
+from embedtune.tuners.forecast import forecast
 from embedtune.types import Transform
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ def judge(
     metric: str,
     seed: int,
     clock: Clock,
+    budget: Budget,
 ) -> Verdict:
     """Judge what was chosen, and decide.
 
@@ -70,9 +73,12 @@ def judge(
         Seed of intervals and tests.
     clock : Clock
         Told when it is done.
+    budget : Budget
+        What is left for the learning curve.
     """
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
+    curve = forecast(choice, labels=found.labels, seed=seed, budget=budget) if choice else None
     wrong = wrong_share(choice.far) if choice and choice.far is not None else None
     judged, where = folded, "out of fold"
     if found.test is not None:
@@ -133,6 +139,7 @@ def judge(
         labels_needed=needed,
         out_of_fold=None if corrected is None else _plain(corrected),
         wrong_labels=None if wrong is None else round(wrong, 4),
+        curve=curve.to_dict() if curve else None,
         moved=_moved(pool, transform, seed),
         candidates=_candidates(choice),
         seconds=clock.seconds,

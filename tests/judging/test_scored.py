@@ -8,7 +8,6 @@ from scipy.stats import pearsonr, spearmanr
 
 from embedtune.errors import UserError
 from embedtune.judging.scored import Scored
-from embedtune.judging.scored_curve import scored_curve
 from embedtune.transforms import Identity, Linear
 
 
@@ -67,24 +66,3 @@ def test_unknown_metrics_and_no_rows():
     with pytest.raises(UserError, match="spearman, pearson"):
         some.evaluate(Identity(), np.arange(3), None, ("ndcg@10",))
     assert some.evaluate(Identity(), np.arange(0), None)["spearman"].shape == (0,)
-
-
-def test_the_learning_curve_trains_on_nested_parts_and_says_what_more_pairs_bring():
-    sizes = []
-    better = Linear.shared(np.diag([3, 1, 1, 0.5, 1]).astype(np.float32))
-
-    def fit(pairs):
-        sizes.append(len(pairs))
-        return better.scaled(min(1.0, len(pairs) / 200))  # a tuner that comes nearer with more pairs
-
-    some = problem(400)
-    a, b = (better.documents(some.items[rows]) for rows in (some.left, some.right))
-    some = Scored(some.items, some.left, some.right, np.sum(a * b, axis=1).astype(float))
-    found = scored_curve(some, fit)
-    assert found.sizes == [50, 100, 200, 400]
-    assert sizes[:4] == [40, 80, 160, sizes[3]]
-    assert 310 <= sizes[3] <= 330
-    assert len(sizes) == 20
-    assert found.gains == sorted(found.gains)
-    assert found.forecasts[0].more > 0
-    assert found.forecasts[1].gain <= 1

@@ -69,6 +69,10 @@ class Problem(Protocol):
         """Give what all labelled rows make together, as a round's ``train`` would be."""
         ...
 
+    def thinned(self, train: Any, kept: NDArray[np.bool_]) -> Any:
+        """Give a round's ``train`` with the labels of some rows alone, (n,)."""
+        ...
+
     def pooled(self, seed: int) -> Problem:
         """Give a smaller problem of the same rows to choose on, where this one searches very much."""
         ...

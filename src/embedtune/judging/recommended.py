@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -101,6 +101,10 @@ class Recommended:
     def tells_far(self) -> bool:
         """Never: no label names a single item to be found."""
         return False
+
+    def thinned(self, train: Split, kept: NDArray[np.bool_]) -> Split:
+        """Give the histories of some users alone."""
+        return replace(train, history=train.history.take(kept[train.history.user]))
 
     def shares(self) -> Mapping[str, float]:
         """Nothing is known of traffic beyond the rows themselves."""

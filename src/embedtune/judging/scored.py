@@ -82,6 +82,10 @@ class Scored:
         """Never: no label names a single item to be found."""
         return False
 
+    def thinned(self, train: Rows, kept: NDArray[np.bool_]) -> Rows:
+        """Give some of the training rows."""
+        return train[kept[train]]
+
     def shares(self) -> Mapping[str, float]:
         """Nothing is known of traffic beyond the rows themselves."""
         return {}

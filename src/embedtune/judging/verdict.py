@@ -101,6 +101,8 @@ class Verdict(Evaluation):
     """Gain, interval and p-value out of fold, corrected for choosing among the candidates."""
     wrong_labels: float | None = None
     """Share of the labels that look drawn by chance; None where that cannot be told."""
+    curve: dict[str, Any] | None = None
+    """Gains with fewer labels, and what twice and five times as many would bring."""
     moved: dict[str, float] = field(default_factory=dict)
     """Share of the ten nearest documents that changed."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
@@ -117,6 +119,9 @@ class Verdict(Evaluation):
         lines = [f"verdict: {self.decision}", *self.reasons]
         if self.base.n:
             lines.append(super().text())
+        for one in self.curve["forecasts"] if self.curve else ():
+            between = "{:+.3f} to {:+.3f}".format(*one["more_ci95"])
+            lines.append(f"{one['labels']:,} labels would bring about {one['more']:+.3f} more ({between})")
         return "\n".join(lines)
 
 

@@ -1,0 +1,84 @@
+"""What more labels would bring: the choice fitted to fewer of them, out of fold, and the curve drawn on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embedtune.judging.curve import Curve, learning_curve
+from embedtune.judging.problem import Rows, Scores
+from embedtune.tuners.auto import Choice
+from embedtune.tuners.base import Budget
+
+SHARES = (0.25, 0.5, 1.0)
+"""Shares of the labels that are trained on; of the last the scores are there."""
+
+FEWEST = 80
+"""Labels below which a quarter of them says nothing."""
+
+ROUNDS = 3
+"""Folds that are looked at, at most."""
+
+
+def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve | None:
+    """Give the learning curve of :attr:`Choice.shown`.
+
+    Parameters
+    ----------
+    choice : Choice
+        With its out-of-fold scores.
+    labels : int
+        All there are. A fold trains on as much less as it holds out, so gains are a little low.
+    seed : int
+        Which labels are left out; near-duplicates together, each subset inside the next.
+    budget : Budget
+        When to stop.
+
+    Returns
+    -------
+    Curve or None
+        None where nothing was chosen, labels are too few, or the time has ended.
+    """
+    folded, shown = choice.folded, choice.shown
+    if shown.candidate is None or labels < FEWEST or choice.stopped:
+        return None
+    turns = np.unique(np.linspace(0, len(folded.rounds) - 1, ROUNDS).astype(int))
+    place = _places(folded.problem.groups, seed)
+    scores = []
+    for share in SHARES[:-1]:
+        column = []
+        for i in turns:
+            if budget.left <= 0:
+                return None
+            budget.tell("more labels", len(scores) * len(turns) + len(column), 2 * len(turns))
+            train = folded.problem.thinned(folded.rounds[i].train, place < share)
+            data = folded.problem.training(train)
+            fitted = shown.candidate.final(
+                data, shown.strength, folded.seed + int(i), Budget(budget.deadline)
+            )
+            column.append(folded.score(fitted, int(i)))
+        scores.append(np.concatenate(column))
+    if budget.left <= 0:  # the last map was cut short
+        return None
+    budget.tell("more labels", 2 * len(turns), 2 * len(turns))
+    ends = np.cumsum([len(one.held) for one in folded.rounds])
+    rows = np.concatenate([np.arange(ends[i] - len(folded.rounds[i].held), ends[i]) for i in turns])
+    mask = np.zeros(len(folded.row), bool)
+    mask[rows] = True
+    weight = folded.weight(mask)[rows]
+    if not weight.any():
+        return None
+    table: Scores = np.stack([*scores, shown.scores[rows]]) - folded.base[rows]
+    return learning_curve(
+        [round(labels * share) for share in SHARES],
+        table * weight,
+        groups=folded.groups[rows],
+        bound=max(1 - float(np.mean(folded.base[rows] * weight)), 0.0),
+        seed=seed,
+    )
+
+
+def _places(groups: Rows, seed: int) -> Scores:
+    """A random place from 0 to 1 for every row, the same for a whole group."""
+    _, unit = np.unique(groups, return_inverse=True)
+    place = np.random.default_rng(seed).permutation(int(unit.max(initial=-1)) + 1)
+    return np.asarray(place[unit] / max(len(place), 1))

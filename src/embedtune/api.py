@@ -254,10 +254,16 @@ def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress 
 
     Where there is but that split, what the model was trained on is not known, and no stratum is told.
     """
-    if set(dataset.splits) - {split, HELD_OUT} or dataset.task == "recommendation":
+    if set(dataset.splits) - {split, HELD_OUT}:
         found = collect(dataset, encoder, test=split, progress=progress)
         if found.test is not None:
             return found
+    if dataset.task == "recommendation":
+        raise DataError(
+            "interactions are judged on what comes after them, and there is no split of that",
+            where=dataset.source,
+            fix="add the later interactions as split 'test'",
+        )
     found = collect(dataset, encoder, test="none", progress=progress)
     rows = np.arange(len(found.train))
     return replace(

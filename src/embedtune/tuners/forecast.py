@@ -43,18 +43,17 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
         return None
     turns = np.unique(np.linspace(0, len(folded.rounds) - 1, ROUNDS).astype(int))
     place = _places(folded.problem.groups, seed)
-    scores = []
+    scores: list[Scores] = []
     for share in SHARES[:-1]:
-        column = []
+        column: list[Scores] = []
         for i in turns:
             if budget.left <= 0:
                 return None
             budget.tell("more labels", len(scores) * len(turns) + len(column), 2 * len(turns))
             train = folded.problem.thinned(folded.rounds[i].train, place < share)
             data = folded.problem.training(train)
-            fitted = shown.candidate.final(
-                data, shown.strength, folded.seed + int(i), Budget(budget.deadline)
-            )
+            turn_seed, within = folded.seed + int(i), Budget(budget.deadline)
+            fitted = shown.candidate.final(data, shown.strength, turn_seed, within)
             column.append(folded.score(fitted, int(i)))
         scores.append(np.concatenate(column))
     if budget.left <= 0:  # the last map was cut short
@@ -78,7 +77,7 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
 
 
 def _places(groups: Rows, seed: int) -> Scores:
-    """A random place from 0 to 1 for every row, the same for a whole group."""
+    """Give every row a random place from 0 to 1, the same to a whole group."""
     _, unit = np.unique(groups, return_inverse=True)
     place = np.random.default_rng(seed).permutation(int(unit.max(initial=-1)) + 1)
     return np.asarray(place[unit] / max(len(place), 1))

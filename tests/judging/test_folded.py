@@ -206,6 +206,22 @@ def test_choosing_among_maps_of_chance_keeps_the_base_or_promises_nothing() -> N
     assert found.chosen.candidate is None or (corrected is not None and corrected.ci95[0] <= 0)
 
 
+@pytest.mark.parametrize("method", ["auto", "ridge"])
+def test_folds_that_leave_nothing_to_learn_from_are_the_base(method: str) -> None:
+    found = choose(
+        labelled_of(np.arange(24) % 3),
+        ladder=ladder,
+        method=method,
+        metric="ndcg@10",
+        seed=0,
+        budget=Budget(),
+    )  # a fifth of the queries asks for all three documents, so by document nothing is left
+    forced = ~found.folded.natural
+    assert forced.any()
+    for one in found.tried:
+        np.testing.assert_array_equal(one.scores[forced], found.folded.base[forced])
+
+
 def test_what_cannot_be_divided_keeps_the_base_and_tells_nothing() -> None:
     class Whole(Labelled):
         def rounds(self, seed: int):

@@ -40,6 +40,8 @@ class Candidate:
 
     def fit(self, data: Any, below: Transform, seed: int, budget: Budget) -> Transform:
         """Fit the tuner to vectors that ``below`` has mapped."""
+        if not len(data):  # a fold that holds out every labelled document leaves nothing to learn from
+            return Identity()
         if not isinstance(below, Identity):
             data = data.mapped(below)
         return self.tuner.fit(data, seed=seed, budget=budget)

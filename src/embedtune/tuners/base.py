@@ -48,6 +48,10 @@ class TuningData:
     negatives: csr_matrix | None = None
     weight: NDArray[np.float32] | None = None
 
+    def __len__(self) -> int:
+        """Training queries."""
+        return len(self.queries)
+
     @property
     def cosine(self) -> bool:
         """Whether mapped vectors are brought to unit length."""

@@ -67,6 +67,13 @@ def test_half_of_the_labels_wrong_means_twice_the_gain_for_the_right_ones() -> N
     assert scaled.ci95[1] > 0.2
 
 
+def test_labels_that_all_look_wrong_tell_nothing_of_the_gain() -> None:
+    rng = np.random.default_rng(4)
+    far = (rng.random(300) < 0.5).astype(float)
+    assert wrong_share(far) > 0.85
+    assert made(rng.normal(0.0, 0.01, 300), far=far).ci95 == (-1.0, 1.0)
+
+
 def test_a_few_far_labels_are_taken_as_they_are() -> None:
     gains = np.random.default_rng(3).normal(0.1, 0.1, 300)
     far = (np.arange(300) < 20).astype(float)  # 2 * 20 / 300 = .13

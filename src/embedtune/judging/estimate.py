@@ -11,6 +11,7 @@ from embedtune.judging.compare import Choose, bbc
 from embedtune.judging.comparison import Gain, gain_of
 from embedtune.judging.folded import Folded, Mask
 from embedtune.judging.problem import Scores
+from embedtune.judging.verdict import BY_CHANCE
 
 HELD_BACK = 0.1
 """Share by which the gain may grow when the folds' held-out labels, a tenth to a fifth, train too."""
@@ -42,7 +43,8 @@ def estimate(
       as two studies with random effects. Where they agree, nothing changes; where they differ by more
       than chance, new data may differ as much, and the interval says so;
     - *wrong labels*: a query whose label was drawn by chance gains nothing. Where such labels are many
-      (:func:`wrong_share`), the gain is that of the queries whose labels are right;
+      (:func:`wrong_share`), the gain is that of the queries whose labels are right; where nearly all
+      are, nothing is known of it;
     - *held-back labels*: the upper end allows for the labels that each fold had to do without.
 
     Parameters
@@ -85,7 +87,9 @@ def estimate(
     gain = centre + shift
     down, up = ((own.gain - own.ci95[0]) * 2**0.5, (own.ci95[1] - own.gain) * 2**0.5)
     low = min(gain - np.hypot(down, _Z95 * between), found.interval.low)
-    high = max(gain + np.hypot(up, _Z95 * between), found.interval.high)
+    high = max(
+        centre + np.hypot(up, _Z95 * between), found.interval.high
+    )  # what choosing costs is a guess too
     high += HELD_BACK * max(gain, 0.0)
     below = (1 + np.count_nonzero(found.samples <= 0)) / (1 + len(found.samples))
     estimated = Gain(gain, (float(low), float(high)), max(own.p_value, min(1.0, 2 * below)), own.n)
@@ -125,10 +129,15 @@ def _part(folded: Folded, shown: Scores, mask: Mask, seed: int) -> Gain | None:
 
 
 def _on_right_labels(gain: Gain, far: Scores) -> Gain:
-    """Scale a gain over all labels to one over the right ones; the lower end never moves up."""
+    """Scale a gain over all labels to one over the right ones; the lower end never moves up.
+
+    Where nearly all labels look wrong the interval is all that a metric can gain or lose.
+    """
     wrong = wrong_share(far)
     if wrong <= TOLERATED:
         return gain
+    if wrong >= BY_CHANCE:
+        return replace(gain, ci95=(-1.0, 1.0))
     error = _Z95 * 2 * float(far.std()) / max(len(far), 1) ** 0.5
     right = max(1 - wrong, LEAST_RIGHT)
     least = max(1 - wrong - error, LEAST_RIGHT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from embedtune.data.stratified import stratified_parts
 from embedtune.errors import UserError
 from embedtune.judging.logistic import fit_logistic
 from embedtune.judging.neighbours import among_items
-from embedtune.judging.problem import Round
+from embedtune.judging.problem import Plain, Round
 from embedtune.judging.voting import MEASURES, average_precision, chosen_classes, vote
 from embedtune.transforms.blocks import unit_length
 from embedtune.tuners.items import LabelledItems
@@ -33,7 +33,7 @@ MULTI = ("f1", "subset_accuracy", "macro_f1", "map", "logreg_f1", "logreg_macro_
 
 
 @dataclass(frozen=True)
-class Classified:
+class Classified(Plain):
     """Labelled items that candidates are fitted to, and judged on.
 
     Parameters
@@ -107,23 +107,6 @@ class Classified:
     def training(self, train: Rows) -> LabelledItems:
         """Give the training items of some rows of the reference."""
         return self._reference if len(train) == len(self._reference) else self._reference.take(train)
-
-    @property
-    def tells_far(self) -> bool:
-        """Never: no label names a single item to be found."""
-        return False
-
-    def thinned(self, train: Rows, kept: NDArray[np.bool_]) -> Rows:
-        """Give some of the training rows."""
-        return train[kept[train]]
-
-    def shares(self) -> Mapping[str, float]:
-        """Nothing is known of traffic beyond the rows themselves."""
-        return {}
-
-    def pooled(self, seed: int) -> Classified:
-        """Give the problem itself."""
-        return self
 
     def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,3 +93,24 @@ class Problem(Protocol):
         ``train`` is that of the round, for problems whose training labels take part in judging.
         """
         ...
+
+
+class Plain:
+    """What problems have in common whose rounds train on rows, and that know nothing of traffic."""
+
+    @property
+    def tells_far(self) -> bool:
+        """Never: no label names a single item to be found."""
+        return False
+
+    def thinned(self, train: Any, kept: NDArray[np.bool_]) -> Any:
+        """Give some of the training rows."""
+        return train[kept[train]]
+
+    def shares(self) -> Mapping[str, float]:
+        """Nothing is known of traffic beyond the rows themselves."""
+        return {}
+
+    def pooled(self, seed: int) -> Self:
+        """Give the problem itself."""
+        return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.judging.neighbours import among_items
-from embedtune.judging.problem import Round
+from embedtune.judging.problem import Plain, Round
 from embedtune.search import positive_ranks, top_k
 from embedtune.transforms.blocks import unit_length
 from embedtune.transforms.pooling import history_vectors, pooling_of
@@ -59,7 +59,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Recommended:
+class Recommended(Plain):
     """Users' histories, to be continued.
 
     Each user has three rows: ``u`` asks for all that is held out (traffic as it comes), ``n + u`` for the
@@ -97,22 +97,9 @@ class Recommended:
         nothing = self.interactions.take(np.zeros(len(self.interactions), bool))
         return Split(self.interactions, nothing if self.test is None else self.test)
 
-    @property
-    def tells_far(self) -> bool:
-        """Never: no label names a single item to be found."""
-        return False
-
     def thinned(self, train: Split, kept: NDArray[np.bool_]) -> Split:
         """Give the histories of some users alone."""
         return replace(train, history=train.history.take(kept[train.history.user]))
-
-    def shares(self) -> Mapping[str, float]:
-        """Nothing is known of traffic beyond the rows themselves."""
-        return {}
-
-    def pooled(self, seed: int) -> Recommended:
-        """Give the problem itself."""
-        return self
 
     def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from embedtune.data.pair_folds import pair_folds, pair_groups
 from embedtune.errors import UserError
 from embedtune.judging.correlation import CORRELATIONS
 from embedtune.judging.neighbours import among_items
-from embedtune.judging.problem import Round
+from embedtune.judging.problem import Plain, Round
 from embedtune.tuners.scored import ScoredPairs
 from embedtune.types import Similarity, Transform, Vectors
 
@@ -23,7 +23,7 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Plain):
     """Pairs of sentences with scores.
 
     Parameters
@@ -76,23 +76,6 @@ class Scored:
     def everything(self) -> Rows:
         """All rows."""
         return np.arange(len(self))
-
-    @property
-    def tells_far(self) -> bool:
-        """Never: no label names a single item to be found."""
-        return False
-
-    def thinned(self, train: Rows, kept: NDArray[np.bool_]) -> Rows:
-        """Give some of the training rows."""
-        return train[kept[train]]
-
-    def shares(self) -> Mapping[str, float]:
-        """Nothing is known of traffic beyond the rows themselves."""
-        return {}
-
-    def pooled(self, seed: int) -> Scored:
-        """Give the problem itself."""
-        return self
 
     def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""

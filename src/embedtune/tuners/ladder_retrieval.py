@@ -15,13 +15,18 @@ DELTA_STRENGTHS = (0.5, 0.75, 1.0, 1.25)
 """Strengths of shifts of documents."""
 
 
+DELTAS = {"gentle": DeltasTuner(), "firm": DeltasTuner(drop=0.0, rate=1.0)}
+"""Shifts that leave unseen documents their place, and shifts that go all the way."""
+
+
 def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     """Yield candidates from simple to complex, looking at what those before have reached.
 
     Adapters learn among the documents that have labels: for queries on unseen documents the others are
     not negatives. Where the same documents are asked for again, one that holds the others away too, with
     less weight, joins them; and shifts of single documents climb on top of the best adapter, and of the
-    one that serves unseen documents best: they do for the seen ones what it does not.
+    one that serves unseen documents best: they do for the seen ones what it does not. The kind of
+    shift that did better on the first is tried on the second.
     """
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
     yield Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)
@@ -29,9 +34,10 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     if folded.problem.shares()["seen"] < REPEATED:
         return
     yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
+    kinds = dict(DELTAS)
     for below in _bases_of_deltas(folded, tried):
         prefix = "" if below.candidate is None else f"{below.name} × {below.strength:g} + "
-        for kind, tuner in (("gentle", DeltasTuner()), ("firm", DeltasTuner(drop=0.0, rate=1.0))):
+        for kind, tuner in kinds.items():
             yield Candidate(
                 f"{prefix}deltas ({kind})",
                 tuner,
@@ -40,6 +46,8 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
                 below=below.candidate,
                 below_strength=below.strength,
             )
+        best = max(tried[-len(kinds) * len(DELTA_STRENGTHS) :], key=lambda t: t.mean)
+        kinds = {kind: tuner for kind, tuner in DELTAS.items() if best.name.endswith(f"({kind})")}
 
 
 def _bases_of_deltas(folded: Folded, tried: list[Tried]) -> list[Tried]:

@@ -16,7 +16,10 @@ FEWEST = 80
 """Labels below which a quarter of them says nothing."""
 
 ROUNDS = 3
-"""Folds that are looked at, at most."""
+"""Folds that are looked at, at most: the largest first."""
+
+ENOUGH = 500
+"""Held-out rows that are enough, so that fewer folds will do."""
 
 
 def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve | None:
@@ -41,7 +44,9 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     folded, shown = choice.folded, choice.shown
     if shown.candidate is None or labels < FEWEST or choice.stopped:
         return None
-    turns = np.unique(np.linspace(0, len(folded.rounds) - 1, ROUNDS).astype(int))
+    sizes = np.array([len(one.held) for one in folded.rounds])
+    turns = np.argsort(-sizes, kind="stable")[:ROUNDS]
+    turns = np.sort(turns[: 1 + int(np.searchsorted(np.cumsum(sizes[turns]), ENOUGH))])
     place = _places(folded.problem.groups, seed)
     scores: list[Scores] = []
     for share in SHARES[:-1]:
@@ -59,8 +64,8 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     if budget.left <= 0:  # the last map was cut short
         return None
     budget.tell("more labels", 2 * len(turns), 2 * len(turns))
-    ends = np.cumsum([len(one.held) for one in folded.rounds])
-    rows = np.concatenate([np.arange(ends[i] - len(folded.rounds[i].held), ends[i]) for i in turns])
+    ends = np.cumsum(sizes)
+    rows = np.concatenate([np.arange(ends[i] - sizes[i], ends[i]) for i in turns])
     mask = np.zeros(len(folded.row), bool)
     mask[rows] = True
     weight = folded.weight(mask)[rows]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from embedtune.data.dataset import Task
 from embedtune.errors import DataError
@@ -141,6 +142,15 @@ class Layout:
     def one(self, role: str) -> str | None:
         """Give the column of a role, or None where no column plays it."""
         return self.columns[role][0] if role in self.columns else None
+
+    def cells(self, row: Mapping[str, Any]) -> Callable[[str], tuple[Any, str]]:
+        """Give what looks up a role in ``row``: its value, None where no column plays it, and the column."""
+
+        def cell(role: str) -> tuple[Any, str]:
+            column = self.one(role)
+            return (row.get(column), column) if column else (None, role)
+
+        return cell
 
     def names(self) -> dict[str, str]:
         """Give role to column name(s), for people."""

@@ -59,6 +59,8 @@ class Folded:
 
     Attributes
     ----------
+    shares : dict of float
+        Share of traffic that each stratum has, where that is known.
     row : int array of shape (r,)
         The problem's row behind each held-out row.
     natural : bool array of shape (r,)
@@ -73,7 +75,7 @@ class Folded:
 
     def __init__(self, problem: Problem, *, metric: str, seed: int) -> None:
         self.problem, self.metric, self.seed = problem, metric, seed
-        self.rounds = problem.rounds(seed)
+        self.rounds, self.shares = problem.rounds(seed), problem.shares()
         self.row: Rows = _joined([one.held for one in self.rounds], np.int64)
         self.natural: Mask = _joined([one.natural for one in self.rounds], bool)
         self.outside: Mask = _joined([np.full(len(one.held), one.outside) for one in self.rounds], bool)
@@ -103,9 +105,7 @@ class Folded:
         among = np.ones(len(self.row), bool) if among is None else among
         if not among.any():
             return np.zeros(len(self.row))
-        shares = {
-            name: share for name, share in self.problem.shares().items() if (self.strata[name] & among).any()
-        }
+        shares = {name: share for name, share in self.shares.items() if (self.strata[name] & among).any()}
         weight = np.zeros(len(self.row))
         if not shares:
             weight[self.natural & among] = 1.0

@@ -107,18 +107,24 @@ class Labelled:
 
     def rounds(self, seed: int) -> list[Round]:
         """Hold out by query and by document, and once the user's own dev split, where there is one."""
-        judged = 0 if self.outside is None else int(self.outside.sum())
-        split = FEW <= judged <= len(self) - FEW
-        found = folds(self.relevance, self.groups, judged=judged if split else 0, seed=seed)
+        apart = self._apart
+        judged = 0 if apart is None else int(apart.sum())
+        found = folds(self.relevance, self.groups, judged=judged, seed=seed)
         rounds = [
             self._round(one.train, np.r_[one.by_query, one.by_document], len(one.by_query)) for one in found
         ]
-        if split and self.outside is not None:
-            others = csr_matrix(diags((~self.outside).astype(np.float32)) @ self.relevance)
-            others.eliminate_zeros()
-            held = np.flatnonzero(self.outside)
+        if apart is not None:
+            held = np.flatnonzero(apart)
+            others = self.thinned(self.relevance, ~apart)
             rounds.append(replace(self._round(others, held, len(held)), outside=True))
         return rounds
+
+    @property
+    def _apart(self) -> NDArray[np.bool_] | None:
+        """The user's own split, where both it and the rest are large enough to say something."""
+        if self.outside is None or not FEW <= self.outside.sum() <= len(self) - FEW:
+            return None
+        return self.outside
 
     def _round(self, train: csr_matrix, held: NDArray[np.int64], natural: int) -> Round:
         """Make a round; the first ``natural`` of ``held`` are held out by query.
@@ -144,10 +150,11 @@ class Labelled:
 
     def shares(self) -> Mapping[str, float]:
         """Seen and unseen in the shares of the user's own split; without one, as the labels repeat."""
-        share = seen_share(self.relevance)
-        if self.outside is not None and FEW <= self.outside.sum() <= len(self) - FEW:
-            rest = self.relevance[np.flatnonzero(~self.outside)]
-            share = float(seen(self.relevance[np.flatnonzero(self.outside)], rest).mean())
+        apart = self._apart
+        if apart is None:
+            share = seen_share(self.relevance)
+        else:
+            share = float(seen(self.relevance[apart], self.relevance[~apart]).mean())
         return {"seen": share, "unseen": 1 - share}
 
     def evaluate(

@@ -31,7 +31,7 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
     yield Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)
     yield Candidate("linear (both)", LinearTuner(sides="both"), STRENGTHS, rung=2)
-    if folded.problem.shares()["seen"] < REPEATED:
+    if folded.shares["seen"] < REPEATED:
         return
     yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
     kinds = dict(DELTAS)

@@ -42,11 +42,7 @@ class Clicks:
 
     def add(self, row: Mapping[str, Any], layout: Layout, split: str, file: str, line: int) -> None:
         """Take one row; a row without query or document is reported."""
-
-        def cell(role: str) -> tuple[Any, str]:
-            column = layout.one(role)
-            return (row.get(column), column) if column else (None, role)
-
+        cell = layout.cells(row)
         if layout.one("split"):
             split = as_split(*cell("split"), file, line)
         texts = [as_text(*cell(role), file, line) for role in ("query", "positive")]

@@ -36,11 +36,7 @@ class Histories:
 
     def add(self, row: Mapping[str, Any], layout: Layout, split: str, file: str, line: int) -> None:
         """Take one row; an item that is not in the catalogue is reported."""
-
-        def cell(role: str) -> tuple[Any, str]:
-            column = layout.one(role)
-            return (row.get(column), column) if column else (None, role)
-
+        cell = layout.cells(row)
         if layout.one("split"):
             split = as_split(*cell("split"), file, line)
         user, item = as_id(*cell("user"), file, line), as_id(*cell("item"), file, line)

@@ -22,11 +22,7 @@ class Labels:
 
     def add(self, row: Mapping[str, Any], layout: Layout, split: str, file: str, line: int) -> None:
         """Take one row; a row without text or label is reported."""
-
-        def cell(role: str) -> tuple[Any, str]:
-            column = layout.one(role)
-            return (row.get(column), column) if column else (None, role)
-
+        cell = layout.cells(row)
         if layout.one("split"):
             split = as_split(*cell("split"), file, line)
         text, labels = as_text(*cell("text"), file, line), as_labels(*cell("label"), file, line)

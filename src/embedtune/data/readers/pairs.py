@@ -27,11 +27,7 @@ class Pairs:
 
     def add(self, row: Mapping[str, Any], layout: Layout, split: str, file: str, line: int) -> None:
         """Take one row; a row that lacks a query or a positive is reported."""
-
-        def cell(role: str) -> tuple[Any, str]:
-            column = layout.one(role)
-            return (row.get(column), column) if column else (None, role)
-
+        cell = layout.cells(row)
         if layout.one("split"):
             split = as_split(*cell("split"), file, line)
         text, (value, column) = as_text(*cell("query"), file, line), cell("positive")

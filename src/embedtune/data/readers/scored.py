@@ -27,11 +27,7 @@ class ScoredRows:
 
     def add(self, row: Mapping[str, Any], layout: Layout, split: str, file: str, line: int) -> None:
         """Take one row; a row without one of its sentences is reported, a score must be a number."""
-
-        def cell(role: str) -> tuple[Any, str]:
-            column = layout.one(role)
-            return (row.get(column), column) if column else (None, role)
-
+        cell = layout.cells(row)
         if layout.one("split"):
             split = as_split(*cell("split"), file, line)
         texts = {role: as_text(*cell(role), file, line) for role in ("sentence1", "sentence2")}

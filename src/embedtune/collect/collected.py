@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from embedtune.judging.problem import Problem
 
+DEV = "dev"
+"""The split that trains too, and judges a map that was trained on the others."""
+
 
 @dataclass(frozen=True)
 class Collected:

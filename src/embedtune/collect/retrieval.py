@@ -8,16 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from embedtune.collect.collected import Collected
+from embedtune.collect.collected import DEV, Collected
 from embedtune.collect.encode import Progress, documents_of, encode, items_of
 from embedtune.data.dataset import Dataset
 from embedtune.data.duplicates import near_duplicates
 from embedtune.data.splits import seen
 from embedtune.judging.labelled import Labelled
 from embedtune.types import Encoder
-
-DEV = "dev"
-"""The split that trains too, and judges a map that was trained on the others."""
 
 MADE = "made"
 """The split of pairs made from the collection itself: they train, and judge nothing."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.collect.collected import Collected
+from embedtune.collect.collected import DEV, Collected
 from embedtune.collect.encode import Progress, encode, items_of
 from embedtune.data.dataset import Dataset, cells
 from embedtune.data.duplicates import near_duplicates
@@ -39,7 +39,10 @@ def collect(
         of = Scored(vectors, left[rows], right[rows], score[rows], similarity=encoder.similarity, alike=alike)
         return of, texts
 
-    train, texts = part(np.flatnonzero(np.isin(split, training)))
+    rows = np.flatnonzero(np.isin(split, training))
+    train, texts = part(rows)
+    if "train" in training:
+        train = replace(train, outside=split[rows] == DEV)
     found = Collected(train, texts, len(train), METRICS)
     rows = np.flatnonzero(np.isin(split, judging))
     if not len(rows):

@@ -13,6 +13,9 @@ LARGEST = 0.1
 SMALL = 5
 """Pairs that may always be linked, however few there are."""
 
+FEW_REPEAT = 0.05
+"""Share of pairs with a sentence that another pair has too, below which seen sentences play no part."""
+
 Rows = NDArray[np.int64]
 
 
@@ -89,3 +92,24 @@ def pair_folds(left: Rows, right: Rows, groups: Rows, *, parts: int, seed: int) 
         if held.any() and train.any():
             found.append((np.flatnonzero(train), np.flatnonzero(held)))
     return found
+
+
+def seen_pairs(sentences: tuple[Rows, Rows], held: Rows, train: Rows) -> NDArray[np.bool_]:
+    """Say for each pair of ``held``, (h,), whether one of its sentences is in a pair of ``train``."""
+    left, right = sentences
+    known = np.union1d(left[train], right[train])
+    return np.asarray(np.isin(left[held], known) | np.isin(right[held], known))
+
+
+def repeated_share(left: Rows, right: Rows) -> float:
+    """Share of pairs one of whose sentences is in another pair too; 0 without pairs.
+
+    Examples
+    --------
+    >>> repeated_share(np.array([0, 0, 3, 5]), np.array([1, 2, 4, 5]))
+    0.5
+    """
+    if not len(left):
+        return 0.0
+    times = np.bincount(np.concatenate([left, right[left != right]]), minlength=int(right.max()) + 1)
+    return float(np.mean((times[left] > 1) | (times[right] > 1)))

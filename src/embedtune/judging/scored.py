@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.data.pair_folds import pair_folds, pair_groups
+from embedtune.data.pair_folds import FEW_REPEAT, pair_folds, pair_groups, repeated_share, seen_pairs
 from embedtune.errors import UserError
 from embedtune.judging.correlation import CORRELATIONS
 from embedtune.judging.neighbours import among_items
@@ -18,6 +18,15 @@ from embedtune.types import Similarity, Transform, Vectors
 
 FOLDS = 5
 """Parts that pairs are held out in, one at a time."""
+
+MANY = 800
+"""From so many pairs on, one round holds out a tenth by pair and a tenth by sentence."""
+
+ROUNDS = 4
+"""Such rounds, at most: each is another fit."""
+
+FEW = 20
+"""Pairs of a split of the user's own, below which it says nothing about what comes."""
 
 Rows = NDArray[np.int64]
 
@@ -40,6 +49,9 @@ class Scored(Plain):
         ``"cosine"`` or ``"dot"``.
     alike : int array of shape (N,), optional
         Sentences that count as the same, such as near-duplicates, share a number.
+    outside : bool array of shape (n,), optional
+        Pairs of a split that the user has set apart (dev): judged once more by a round of their own,
+        trained on all others.
     """
 
     items: Vectors
@@ -49,6 +61,7 @@ class Scored(Plain):
     groups: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     similarity: Similarity = "cosine"
     alike: Rows | None = None
+    outside: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.score):
@@ -70,6 +83,7 @@ class Scored(Plain):
             right=self.right[rows],
             score=self.score[rows],
             groups=self.groups[rows],
+            outside=None if self.outside is None else self.outside[rows],
         )
 
     @property
@@ -81,10 +95,64 @@ class Scored(Plain):
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""
         return among_items(transform, self.items, k, seed)
 
+    @property
+    def _apart(self) -> NDArray[np.bool_] | None:
+        """The user's own split, where both it and the rest are large enough to say something."""
+        if self.outside is None or not FEW <= self.outside.sum() <= len(self) - FEW:
+            return None
+        return self.outside
+
     def rounds(self, seed: int) -> list[Round]:
-        """Hold out a fifth of the pairs at a time, pairs with sentences in common together."""
-        folds = pair_folds(*self._sentences(), self.groups, parts=FOLDS, seed=seed)
-        return [Round(train, held, {}, np.ones(len(held), bool)) for train, held in folds]
+        """Hold out by pair, as new pairs come, and by sentence; and once the user's own dev split.
+
+        A pair held out by pair may share a sentence with one that trains (*seen*); one held out by sentence
+        does not (*unseen*). Where hardly any sentence is in two pairs, all are held out by sentence.
+        """
+        left, right = self._sentences()
+        apart = self._apart
+        if self.shares()["seen"] < FEW_REPEAT:
+            folds = pair_folds(left, right, self.groups, parts=FOLDS, seed=seed)
+            rounds = [self._round(train, held, len(held)) for train, held in folds]
+        else:
+            rounds = self._both_ways(seed, ROUNDS - (apart is not None))
+        if apart is not None:
+            rows = np.flatnonzero(apart)
+            rounds.append(replace(self._round(np.flatnonzero(~apart), rows, len(rows)), outside=True))
+        return rounds
+
+    def _both_ways(self, seed: int, most: int) -> list[Round]:
+        """Hold out by pair and by sentence: in one round where there are many pairs, else apart."""
+        many, (left, right) = len(self) >= MANY, self._sentences()
+        parts = 2 * FOLDS if many else FOLDS
+        same = np.unique(np.sort(np.stack([left, right]), axis=0), axis=1, return_inverse=True)[1].ravel()
+        part = np.random.default_rng(seed).permutation(same.max() + 1)[same] % parts
+        by_sentence = pair_folds(left, right, self.groups, parts=parts, seed=seed)
+        if many:
+            return [
+                self._round(train[part[train] != i], np.r_[by_pair, held], len(by_pair))
+                for i, (train, held) in enumerate(by_sentence[:most])
+                for by_pair in [np.setdiff1d(np.flatnonzero(part == i), held)]
+            ]
+        return [
+            self._round(np.flatnonzero(part != i), np.flatnonzero(part == i), int(np.sum(part == i)))
+            for i in range(parts)
+            if (part == i).any()
+        ] + [self._round(train, held, 0) for train, held in by_sentence]
+
+    def _round(self, train: Rows, held: Rows, natural: int) -> Round:
+        """Make a round; the first ``natural`` of ``held`` are held out as new pairs come."""
+        known = seen_pairs(self._sentences(), held, train)
+        return Round(train, held, {"seen": known, "unseen": ~known}, np.arange(len(held)) < natural)
+
+    def shares(self) -> Mapping[str, float]:
+        """Seen and unseen in the shares of the user's own split; without one, as sentences repeat."""
+        apart = self._apart
+        if apart is not None:
+            held, train = np.flatnonzero(apart), np.flatnonzero(~apart)
+            share = float(seen_pairs(self._sentences(), held, train).mean())
+        else:
+            share = repeated_share(*self._sentences())
+        return {"seen": share, "unseen": 1 - share}
 
     def training(self, train: Rows) -> ScoredPairs:
         """Training data of the rows ``train``."""

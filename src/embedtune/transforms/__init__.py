@@ -24,6 +24,9 @@ TRANSFORMS = Registry(
         "item_factors": Entry(
             "embedtune.transforms.factors:ItemFactors", "two vectors for each known item, one for histories"
         ),
+        "bridge": Entry(
+            "embedtune.transforms.bridge:Bridge", "stored vectors of one model to the space of another"
+        ),
         "chain": Entry(
             "embedtune.transforms.chain:Chain",
             "several transforms, one after the other",

@@ -26,7 +26,7 @@ from embedtune.types import Encoder, Vectors
 LEAST = 50
 """Documents below which there is nothing to learn a map from: re-embed them."""
 
-QUERIES = 2000
+QUERIES = 4000
 """Labelled queries that are judged, at most."""
 
 Progress = Callable[[str, int, int], None]

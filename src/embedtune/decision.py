@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from embedtune.judging.classified import Classified
 from embedtune.judging.comparison import Gain, Judged, Side, gain_of
 from embedtune.judging.estimate import TOLERATED, wrong_share
 from embedtune.judging.problem import Problem
+from embedtune.judging.slices import Slices, held_out, slice_gains
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
+from embedtune.judging.weak_spots import WeakSpot, weak_spots
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice
 from embedtune.tuners.base import Budget
@@ -33,7 +36,8 @@ class Clock:
     """Seconds spent in each stage."""
 
     def __init__(self, started: float) -> None:
-        self.last, self.seconds = started, {}  # type: float, dict[str, float]
+        self.started = self.last = started
+        self.seconds: dict[str, float] = {}
 
     def stop(self, stage: str) -> None:
         """Count the time since the last stage to this one."""
@@ -52,6 +56,7 @@ def judge(
     seed: int,
     clock: Clock,
     budget: Budget,
+    slices: Sliced | None = None,
 ) -> Verdict:
     """Judge what was chosen, and decide.
 
@@ -75,6 +80,8 @@ def judge(
         Told when it is done.
     budget : Budget
         What is left for the learning curve.
+    slices : Sliced, optional
+        The parts of the labels that are judged apart too.
     """
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
@@ -88,6 +95,12 @@ def judge(
     base_gain = gain_of(base, judged.groups[judged.whole], seed) if judged else None
     difference = choice.shown.scores - choice.folded.base if choice else np.zeros(0)
     strata = judged.gains() if judged else {}
+    slices = slices or Sliced()
+    parts = held_out(slices.train, choice.folded) if choice else {}
+    if judged and found.test is not None:
+        parts = {name: mask & judged.whole for name, mask in slices.test.items()}
+    sliced = slice_gains(judged, parts) if judged else []
+    nothing_tried = bool(choice and choice.stopped and len(choice.tried) == 1)
     rows = ROWS[dataset.task]
     decision, reasons, needed = decide(
         Evidence(
@@ -103,20 +116,20 @@ def judge(
             rows=rows,
             stopped=bool(choice and choice.stopped),
             wrong=wrong or 0.0,
+            harmed_slices=tuple(one.name for one in sliced if one.harmed),
+            untried=_words(budget, clock) if nothing_tried else "",
         )
     )
     if wrong is not None and TOLERATED < wrong < BY_CHANCE:
         share = f"about {wrong:.0%} of the labels look drawn by chance; the gain is that of the others"
         reasons = [*reasons, share]
-    if choice and choice.stopped:
-        if len(choice.tried) > 1:
-            reasons = [*reasons, "the time budget ended: some candidates were not tried"]
-        else:  # nothing is known of the labels
-            reasons, needed = ["the time budget ended: nothing could be tried, so the base is kept"], None
+    if choice and choice.stopped and not nothing_tried:
+        reasons = [*reasons, "the time budget ended: some candidates were not tried"]
     if found.made and test is None:
         only = f"all labels were made from the collection: label some real {rows} to judge what they bring"
         decision, reasons, needed = TOO_FEW, [only], None
     gain = test or corrected or Gain(0.0, (0.0, 0.0), 1.0, 0)
+    spots = spots_of(dataset, found, judged, choice) if judged else []
     nobody = Side(None, None, None, 0, 0, 0)
     clock.stop("judge")
     return Verdict(
@@ -131,6 +144,8 @@ def judge(
         judged.examples(best=True) if judged else [],
         judged.examples(best=False) if judged else [],
         judged_on=where,
+        slices=sliced,
+        weak_spots=spots,
         decision=decision,
         reasons=reasons,
         method=choice.shown.name if choice else "identity",
@@ -145,6 +160,39 @@ def judge(
         seconds=clock.seconds,
         stopped=bool(choice and choice.stopped),
     )
+
+
+@dataclass(frozen=True)
+class Sliced:
+    """The slices of the labels that train, (n,) each, and of those that judge."""
+
+    train: Slices = field(default_factory=dict)
+    test: Slices = field(default_factory=dict)
+
+
+def spots_of(dataset: Dataset, found: Collected, judged: Judged, choice: Choice | None) -> list[WeakSpot]:
+    """Find clusters of the judged rows that lose; each row counts once, as traffic comes."""
+    problem, rows, once = found.test, found.test_rows, judged.whole
+    if problem is None and choice is not None:
+        problem, rows = found.train, choice.folded.row
+        once = choice.folded.natural & ~choice.folded.outside
+    if problem is None or not (judged.base[judged.metric] != judged.tuned[judged.metric])[once].any():
+        return []
+    return weak_spots(
+        problem.places(rows[once]),
+        judged.base[judged.metric][once],
+        judged.tuned[judged.metric][once],
+        [judged.texts[i] for i in np.flatnonzero(once).tolist()],
+        judged.groups[once],
+        seed=judged.seed,
+        worded=not dataset.images,
+    )
+
+
+def _words(budget: Budget, clock: Clock) -> str:
+    """Give the whole budget for people."""
+    seconds = round((budget.deadline or clock.started) - clock.started, 3)
+    return f"{seconds / 60:g} min" if seconds >= 120 and seconds % 60 == 0 else f"{seconds:g} s"
 
 
 def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, seed: int) -> Judged:

@@ -39,8 +39,9 @@ def collect(
         of = Scored(vectors, left[rows], right[rows], score[rows], similarity=encoder.similarity, alike=alike)
         return of, texts
 
-    train, texts = part(np.flatnonzero(np.isin(split, training)))
-    found = Collected(train, texts, len(train), METRICS)
+    rows = np.flatnonzero(np.isin(split, training))
+    train, texts = part(rows)
+    found = Collected(train, texts, len(train), METRICS, train_from=rows)
     rows = np.flatnonzero(np.isin(split, judging))
     if not len(rows):
         return found
@@ -52,4 +53,5 @@ def collect(
         test_texts=texts,
         test_rows=np.arange(len(test)),
         test_strata={"seen": known, "unseen": ~known},
+        test_from=rows,
     )

@@ -101,6 +101,17 @@ class Judged:
         found = gain_of((tuned - base)[rows], self.groups[rows], self.seed)
         return found and replace(found, base=_mean(base[rows]), tuned=_mean(tuned[rows]))
 
+    def means(self, rows: NDArray[np.bool_]) -> dict[str, dict[str, float]]:
+        """Mean of every metric on some rows, for both models."""
+        return {
+            name: {
+                "base": round(float(scores[rows].mean()), 6),
+                "tuned": round(float(self.tuned[name][rows].mean()), 6),
+            }
+            for name, scores in self.base.items()
+            if rows.any()
+        }
+
     def gains(self) -> dict[str, Gain]:
         """Gains by stratum, where it has any rows."""
         found = {name: self.gain(rows) for name, rows in self.strata.items()}

@@ -81,6 +81,11 @@ class Scored(Plain):
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""
         return among_items(transform, self.items, k, seed)
 
+    def places(self, rows: Rows) -> Vectors:
+        """Give the middle of each pair's sentences, (len(rows), d)."""
+        both = self.items[self.left[rows]] + self.items[self.right[rows]]
+        return np.asarray(both / 2, np.float32)
+
     def rounds(self, seed: int) -> list[Round]:
         """Hold out a fifth of the pairs at a time, pairs with sentences in common together."""
         folds = pair_folds(*self._sentences(), self.groups, parts=FOLDS, seed=seed)

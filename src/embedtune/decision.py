@@ -18,7 +18,7 @@ from embedtune.judging.slices import Slices, held_out, slice_gains
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
 from embedtune.judging.weak_spots import WeakSpot, weak_spots
 from embedtune.transforms import Identity
-from embedtune.tuners.auto import Choice
+from embedtune.tuners.auto import Choice, Tried
 from embedtune.tuners.base import Budget
 from embedtune.tuners.forecast import forecast
 from embedtune.types import Transform
@@ -30,6 +30,8 @@ NEIGHBOURS = 10
 """Nearest items whose change says how much of the map has moved."""
 
 TOO_FEW: Decision = "do not tune: too few labels to tell"
+ALREADY_GOOD: Decision = "do not tune: already good"
+WORSE: Decision = "do not tune: worse"
 
 
 class Clock:
@@ -125,6 +127,13 @@ def judge(
         reasons = [*reasons, share]
     if choice and choice.stopped and not nothing_tried:
         reasons = [*reasons, "the time budget ended: some candidates were not tried"]
+    aside = choice.set_aside if choice else None
+    if choice and aside and aside is not choice.shown:
+        lost = f"a map with a better mean was set aside: {rows} with {aside.harms} would lose by it"
+        if decision in ("tune", ALREADY_GOOD) or not _surely_better(choice, aside, seed):
+            reasons = [*reasons, lost]
+        else:
+            decision, reasons, needed = WORSE, [lost], None
     if found.made and test is None:
         only = f"all labels were made from the collection: label some real {rows} to judge what they bring"
         decision, reasons, needed = TOO_FEW, [only], None
@@ -187,6 +196,13 @@ def spots_of(dataset: Dataset, found: Collected, judged: Judged, choice: Choice 
         seed=judged.seed,
         worded=not dataset.images,
     )
+
+
+def _surely_better(choice: Choice, tried: Tried, seed: int) -> bool:
+    """Say whether a candidate's mean is above the base's beyond chance."""
+    folded = choice.folded
+    gain = gain_of((tried.scores - folded.base) * folded.weight(), folded.groups, seed)
+    return gain is not None and gain.ci95[0] > 0
 
 
 def _words(budget: Budget, clock: Clock) -> str:

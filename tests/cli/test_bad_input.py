@@ -339,6 +339,7 @@ def test_a_budget_too_small_to_do_anything_keeps_the_base_and_says_so(run):
     assert result.exit_code == 0, result.stderr
     assert "nothing was tried within the budget of 0.001 s, so the base is kept" in result.stdout
     assert "saved the base as it is" in result.stdout
+    assert "too few labels" not in result.stdout
     written = json.loads(Path("r").read_text("utf-8"))
     assert (written["stopped"], written["labels_needed"]) == (True, None)  # nothing is known of the labels
     assert written["reasons"] == ["nothing was tried within the budget of 0.001 s, so the base is kept"]

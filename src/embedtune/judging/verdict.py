@@ -190,8 +190,9 @@ def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
     strata = evidence.test_strata or evidence.folded_strata
     harmed = [f"on {STRATA.get(name, name)}" for name, part in strata.items() if part.harmful]
     harmed += [f"with {name}" for name in evidence.harmed_slices]
+    lost = f"{evidence.rows} {' and '.join(harmed)} would lose"
     if harmed and evidence.chosen:
-        return "do not tune: worse", [f"{evidence.rows} {' and '.join(harmed)} would lose"], None
+        return "do not tune: worse", [lost], None
     sure = evidence.folded.ci95[0] > 0
     if evidence.test is not None:
         sure = (sure and evidence.test.gain > 0) or evidence.test.ci95[0] > 0
@@ -199,6 +200,8 @@ def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
         return _already_good(evidence)
     if evidence.chosen and sure:
         return "tune", ["the tuned map is better, beyond chance"], None
+    if harmed and sure:  # every map that gains harms someone, so none was chosen
+        return "do not tune: worse", [lost], None
     return _why_not(evidence, gain)
 
 

@@ -104,6 +104,8 @@ def weak_spots(
     samples = max(10_000, 400 * len(looked))
     p_values = [
         randomisation_test(difference[rows], groups=groups[rows], samples=samples, seed=seed)
+        if difference[rows].sum() < 0
+        else 1.0
         for rows in looked
     ]
     adjusted = holm(p_values)
@@ -142,7 +144,7 @@ def _clusters(vectors: Vectors, seed: int) -> Iterator[Rows]:
     for count in COUNTS:
         if count * 2 * LEAST > len(x) or count > len(np.unique(x[sample], axis=0)):
             break
-        fitted = KMeans(count, n_init=2, random_state=seed).fit(x[sample])
+        fitted = KMeans(count, n_init=1, random_state=seed).fit(x[sample])
         label = fitted.labels_ if len(sample) == len(x) else fitted.predict(x)
         for one in range(count):
             rows = np.flatnonzero(label == one)

@@ -77,7 +77,16 @@ class Choice:
         if self.chosen.candidate is not None:
             return self.chosen
         others = [t for t in self.harmless if t.candidate] or [t for t in self.tried if t.candidate]
-        return max(others, key=lambda t: t.mean, default=self.chosen)
+        best = max(others, key=lambda t: t.mean, default=self.chosen)
+        aside = self.set_aside
+        return best if aside is None or aside.mean <= best.mean else aside
+
+    @property
+    def set_aside(self) -> Tried | None:
+        """The best that lost in a slice, where it has a better mean than the choice."""
+        sliced = [t for t in self.tried if t.harms is not None and t.harms not in self.folded.strata]
+        best = max(sliced, key=lambda t: t.mean, default=self.chosen)
+        return best if best.mean > self.chosen.mean else None
 
     @cached_property
     def far(self) -> NDArray[np.float64] | None:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from embedtune import Tuned, evaluate, fine_tune, load
 from embedtune.data import read
@@ -159,6 +160,36 @@ def test_columns_that_cannot_be_used_are_told_before_any_work(office) -> None:
 
 def items(names: list[str], rng: np.random.Generator) -> VectorsEncoder:
     return VectorsEncoder.from_arrays({"documents": (names, unit(rng.standard_normal((len(names), D))))})
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_the_correlation_of_a_slice_is_that_of_its_own_pairs(split: bool) -> None:
+    rng = np.random.default_rng(3)
+    names = [f"t{i}" for i in range(240)]
+    x = unit(rng.standard_normal((240, D)))
+    told = np.einsum("ij,ij->i", x[0::2, :4], x[1::2, :4])
+    rows = [
+        {
+            "sentence1": names[2 * i],
+            "sentence2": names[2 * i + 1],
+            "score": float(told[i] + (10 if i % 3 == 0 else 0)),  # one language has other scores altogether
+            "lang": "de" if i % 3 == 0 else "en",
+            "split": "test" if split and i >= 60 else "train",
+        }
+        for i in range(120)
+    ]
+    encoder = VectorsEncoder.from_arrays({"documents": (names, x)})
+    found = fine_tune(base_model=encoder, data=rows, slices=["lang"], method="pair-metric").verdict
+    whole = np.einsum("ij,ij->i", x[0::2], x[1::2])
+    for one in found.slices:
+        assert one.base == pytest.approx(one.metrics["spearman"]["base"], abs=1e-6)
+        mine = [i for i in range(60 if split else 0, 120) if (i % 3 == 0) == (one.value == "de")]
+        assert one.n == len(mine)
+        assert one.base == pytest.approx(spearmanr(whole[mine], told[mine]).statistic, abs=1e-6)
+    if split:
+        tuned = Tuned(encoder, Identity())
+        again = evaluate(rows, model=tuned, against=encoder, slices=["lang"])
+        assert [one.base for one in again.slices] == pytest.approx([one.base for one in found.slices])
 
 
 def test_items_pairs_and_users_are_sliced_too() -> None:

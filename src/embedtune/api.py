@@ -18,7 +18,7 @@ from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
 from embedtune.data.pairs import pairs_from_structure
 from embedtune.data.slices import as_names, slice_values
-from embedtune.decision import Clock, Sliced, classifier, judge, on_test, spots_of
+from embedtune.decision import Clock, classifier, judge, on_test
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
 from embedtune.judging.classified import MULTI, SINGLE
@@ -28,6 +28,7 @@ from embedtune.judging.metrics import parse_metric
 from embedtune.judging.slices import slice_gains, slices_of
 from embedtune.judging.verdict import FEWEST, Evaluation
 from embedtune.models import open_model
+from embedtune.parts import Sliced, spots_of
 from embedtune.settings import settings_of
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
@@ -235,7 +236,7 @@ def evaluate(
     result = on_test(found, Identity(), judged.transform, metric, seed)
     if other is not None:
         compared = _judging(dataset, other.encoder, split, progress)
-        result = replace(result, base=on_test(compared, other.transform, Identity(), metric, seed).base)
+        result = result.against(on_test(compared, Identity(), other.transform, metric, seed))
     gain = result.gain() or Gain(0.0, (0.0, 0.0), 1.0, 0)
     parts = slices_of(dataset, slices, found.test_from)
     return Evaluation(

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
 from embedtune.judging.classified import Classified
-from embedtune.judging.comparison import Gain, Judged, Side, gain_of
+from embedtune.judging.comparison import TOGETHER, Gain, Judged, Side, gain_of
 from embedtune.judging.estimate import TOLERATED, wrong_share
 from embedtune.judging.problem import Problem
-from embedtune.judging.slices import Slices, held_out, slice_gains
+from embedtune.judging.scored import Scored
+from embedtune.judging.slices import held_out, slice_gains
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
-from embedtune.judging.weak_spots import WeakSpot, weak_spots
+from embedtune.parts import Sliced, in_folds, spots_of
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice, Tried
 from embedtune.tuners.base import Budget
@@ -25,6 +26,8 @@ from embedtune.types import Transform
 
 if TYPE_CHECKING:
     from embedtune.head import Head
+
+Values = NDArray[np.float64]
 
 NEIGHBOURS = 10
 """Nearest items whose change says how much of the map has moved."""
@@ -171,33 +174,6 @@ def judge(
     )
 
 
-@dataclass(frozen=True)
-class Sliced:
-    """The slices of the labels that train, (n,) each, and of those that judge."""
-
-    train: Slices = field(default_factory=dict)
-    test: Slices = field(default_factory=dict)
-
-
-def spots_of(dataset: Dataset, found: Collected, judged: Judged, choice: Choice | None) -> list[WeakSpot]:
-    """Find clusters of the judged rows that lose; each row counts once, as traffic comes."""
-    problem, rows, once = found.test, found.test_rows, judged.whole
-    if problem is None and choice is not None:
-        problem, rows = found.train, choice.folded.row
-        once = choice.folded.natural & ~choice.folded.outside
-    if problem is None or not (judged.base[judged.metric] != judged.tuned[judged.metric])[once].any():
-        return []
-    return weak_spots(
-        problem.places(rows[once]),
-        judged.base[judged.metric][once],
-        judged.tuned[judged.metric][once],
-        [judged.texts[i] for i in np.flatnonzero(once).tolist()],
-        judged.groups[once],
-        seed=judged.seed,
-        worded=not dataset.images,
-    )
-
-
 def _surely_better(choice: Choice, tried: Tried, seed: int) -> bool:
     """Say whether a candidate's mean is above the base's beyond chance."""
     folded = choice.folded
@@ -217,15 +193,23 @@ def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, se
     if problem is None:
         raise ValueError("there is no test split")
     names = tuple(dict.fromkeys((metric, *found.metrics)))
-    scores = [problem.evaluate(one, rows, found.test_train, names) for one in (base, tuned)]
+
+    def scores(
+        some: NDArray[np.int64], asked: tuple[str, ...]
+    ) -> tuple[dict[str, Values], dict[str, Values]]:
+        before, after = (problem.evaluate(one, some, found.test_train, asked) for one in (base, tuned))
+        return before, after
+
+    alone = names if isinstance(problem, Scored) else (metric,)
+    both = scores(rows, names)
     return Judged(
-        scores[0],
-        scores[1],
+        *both,
         found.test_strata,
         problem.groups[rows],
         found.test_texts,
         seed,
         found.test_natural,
+        (lambda mask: scores(rows[mask], alone)) if metric in TOGETHER else None,
     )
 
 
@@ -259,6 +243,7 @@ def _folded(choice: Choice | None, found: Collected, seed: int) -> Judged | None
         [found.train_texts[row] for row in fold.row],
         seed,
         fold.weight() > 0,
+        (lambda mask: in_folds(choice, mask)) if metric in TOGETHER else None,
     )
 
 

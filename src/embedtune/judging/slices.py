@@ -151,7 +151,8 @@ def slice_gains(judged: Judged, slices: Mapping[tuple[str, str], Mask]) -> list[
     """
     found = []
     for (column, value), mask in slices.items():
-        gain = judged.gain(mask)
+        part = judged.only(mask)
+        gain = part.gain()
         if gain is None:
             continue
         tested = gain.n >= LEAST
@@ -165,7 +166,7 @@ def slice_gains(judged: Judged, slices: Mapping[tuple[str, str], Mask]) -> list[
                 gain.gain,
                 gain.ci95 if tested else None,
                 gain.p_value if tested else None,
-                metrics=judged.means(mask),
+                metrics=part.means(),
             )
         )
     return _adjusted(found)

@@ -121,6 +121,28 @@ def test_weak_spots_are_in_the_verdict(sliced: Tuned) -> None:
     assert isinstance(sliced.verdict.to_dict()["weak_spots"], list)
 
 
+def test_a_region_that_a_map_breaks_is_found_without_a_column() -> None:
+    rng = np.random.default_rng(0)
+    centres = np.eye(D)[:6]
+    region = np.arange(240) % 6
+    documents = unit(centres[region] + 0.15 * rng.standard_normal((240, D)))
+    queries = unit(documents + 0.03 * rng.standard_normal((240, D)))
+    ids = [f"the battery is flat {i}" if region[i] == 2 else f"lunch {i}" for i in range(240)]
+    encoder = VectorsEncoder.from_arrays({"queries": (ids, queries), "documents": (ids, documents)})
+    turned = np.eye(D, dtype=np.float32)
+    turned[2, 2] = -1  # what lies along this axis is sent to the other side
+    rows = [{"query": one, "positive": one} for one in ids]
+    found = evaluate(rows, model=Tuned(encoder, Linear(query=turned)))
+    spot, *others = found.weak_spots
+    assert (spot.n, set(spot.words)) == (40, {"battery", "flat"})
+    assert spot.loss > 0.8
+    assert all(one.loss < spot.loss / 2 for one in others)  # neighbours suffer a little
+    assert "weak spot: 40 queries about " in found.text()
+    assert json.loads(json.dumps(found.to_dict()))["weak_spots"][0]["examples"][0]["query"].startswith(
+        "the battery"
+    )
+
+
 def test_the_card_and_the_manifest_have_them(sliced: Tuned, tmp_path) -> None:
     sliced.save(tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text("utf-8")

@@ -106,7 +106,7 @@ def dependency_table() -> str:
 def threshold_table() -> str:
     """Give the numbers that choosing and judging use, from the modules that use them."""
     from embedtune.data import splits
-    from embedtune.judging import classified, estimate, labelled, verdict
+    from embedtune.judging import classified, estimate, labelled, slices, verdict, weak_spots
     from embedtune.tuners import auto, ladder_retrieval
 
     rows = [
@@ -116,6 +116,9 @@ def threshold_table() -> str:
         (verdict, "BY_CHANCE", "share of labels that look drawn by chance, from which on it is told"),
         (estimate, "TOLERATED", "the same, up to which labels are taken as they are"),
         (auto, "HARM", "p-value of a loss in a stratum, below which a candidate goes"),
+        (slices, "LEAST", "rows of a slice, below which it is not tested"),
+        (slices, "HARM", "the same p-value for a slice, adjusted for all slices"),
+        (weak_spots, "LOSS", "mean loss of a cluster, below which it is no weak spot"),
         (auto, "STRENGTHS", "how far a map is followed, from 0 (the base)"),
         (ladder_retrieval, "DELTA_STRENGTHS", "the same for shifts of documents"),
         (splits, "REPEATED", "share of queries on seen documents from which shifts are tried"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
 from embedtune.data.pairs import pairs_from_structure
+from embedtune.data.slices import as_names, slice_values
 from embedtune.decision import Clock, classifier, judge, on_test
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
@@ -24,8 +25,10 @@ from embedtune.judging.classified import MULTI, SINGLE
 from embedtune.judging.comparison import Gain
 from embedtune.judging.correlation import CORRELATIONS
 from embedtune.judging.metrics import parse_metric
+from embedtune.judging.slices import slice_gains, slices_of
 from embedtune.judging.verdict import FEWEST, Evaluation
 from embedtune.models import open_model
+from embedtune.parts import Sliced, spots_of
 from embedtune.settings import settings_of
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
@@ -50,6 +53,7 @@ def fine_tune(
     roles: dict[str, str | None] | None = None,
     force: bool = False,
     unlabelled: bool = False,
+    slices: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -82,6 +86,9 @@ def fine_tune(
         ``data`` is a collection without labels: learn from its structure, see
         :func:`embedtune.data.pairs.pairs_from_structure`. Made labels judge nothing: without real
         queries (``test``) the base is kept, unless ``force``.
+    slices : sequence of str
+        Columns by whose values the result is given too, ``["department"]``: no value of many rows may
+        lose. A Dataset must have been read with them.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -110,17 +117,21 @@ def fine_tune(
         TUNERS[method]  # an unknown method is told before any work
     clock = Clock(started)
 
-    dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles)
+    slices = as_names(slices)
+    own = () if unlabelled else slices  # what is made of a collection has no columns
+    dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles, slices=own)
     if test not in (*dataset.splits, HELD_OUT, "none"):
         if not Path(test).exists():
             raise DataError(
                 f"{test!r} is neither a split of the data nor a file",
                 fix=f"choose from {', '.join(dataset.splits)}, or give a path",
             )
-        dataset, test = join_test(dataset, read(test, task=task, roles=roles)), HELD_OUT
+        dataset, test = join_test(dataset, read(test, task=task, roles=roles, slices=slices)), HELD_OUT
     _checked_method(dataset, method)
     if metric is not None:
         _checked_metric(dataset, metric)
+    for name in slices:
+        slice_values(dataset, name)  # a column that cannot be used is told before any work
     clock.stop("read")
 
     encoder = load_encoder(base_model)
@@ -130,14 +141,23 @@ def fine_tune(
     choice: Choice | None = None
     transform: Transform = Identity()
     pool, deciding = found.train, metric or found.metrics[0]
+    parts = Sliced(*(slices_of(dataset, slices, rows) for rows in (found.train_from, found.test_from)))
     if found.labels >= FEWEST:
         pool = found.train.pooled(seed)
         ladder = LADDERS[dataset.task]
-        choice = choose(pool, ladder=ladder, method=method, metric=deciding, seed=seed, budget=limit)
+        choice = choose(
+            pool,
+            ladder=ladder,
+            method=method,
+            metric=deciding,
+            seed=seed,
+            budget=limit,
+            slices=parts.train,
+        )
         transform = choice.fit(seed, limit)
     clock.stop("tune")
 
-    verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit)
+    verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit, parts)
     keep = verdict.decision == "tune" or force
     shipped = transform if keep else Identity()
     head = classifier(found, choice if keep else None, shipped, seed)
@@ -157,7 +177,7 @@ def fine_tune(
         },
         seed=seed,
         head=head,
-        settings=settings_of(method=method, metric=deciding, test=test, force=force),
+        settings=settings_of(method=method, metric=deciding, test=test, force=force, slices=slices),
     )
 
 
@@ -169,6 +189,7 @@ def evaluate(
     split: str = HELD_OUT,
     metric: str | None = None,
     seed: int = 0,
+    slices: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Evaluation:
     """Judge a model on a split of labelled data, against another one.
@@ -187,6 +208,8 @@ def evaluate(
         What is compared; the task's own by default, see :func:`fine_tune`.
     seed : int
         Seed of interval and test.
+    slices : sequence of str
+        Columns by whose values the result is given too, see :func:`fine_tune`.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -195,7 +218,10 @@ def evaluate(
     DataError
         When there is no such split.
     """
-    dataset = read(data)
+    slices = as_names(slices)
+    dataset = read(data, slices=slices)
+    for name in slices:
+        slice_values(dataset, name)
     if metric is not None:
         _checked_metric(dataset, metric)
     judged, other = open_model(model), None if against is None else open_model(against)
@@ -210,8 +236,9 @@ def evaluate(
     result = on_test(found, Identity(), judged.transform, metric, seed)
     if other is not None:
         compared = _judging(dataset, other.encoder, split, progress)
-        result = replace(result, base=on_test(compared, other.transform, Identity(), metric, seed).base)
+        result = result.against(on_test(compared, Identity(), other.transform, metric, seed))
     gain = result.gain() or Gain(0.0, (0.0, 0.0), 1.0, 0)
+    parts = slices_of(dataset, slices, found.test_from)
     return Evaluation(
         dataset.task,
         metric,
@@ -224,6 +251,8 @@ def evaluate(
         result.examples(best=True),
         result.examples(best=False),
         judged_on=f"split '{split}'",
+        slices=slice_gains(result, {name: mask & result.whole for name, mask in parts.items()}),
+        weak_spots=spots_of(dataset, found, result, None),
     )
 
 
@@ -272,6 +301,7 @@ def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress 
         test_texts=found.train_texts,
         test_rows=rows,
         test_train=found.train.everything,
+        test_from=found.train_from,
     )
 
 

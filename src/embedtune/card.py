@@ -29,6 +29,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         _head(manifest),
         _verdict(manifest),
         _metrics(manifest),
+        _slices(manifest),
         _classifier(manifest),
         _how_to(manifest),
         _facts(manifest),
@@ -86,6 +87,18 @@ def _metrics(manifest: Mapping[str, Any]) -> str:
             *(f"| {name} | {_number(value)} |" for name, value, _ in rows),
         ]
     return "## Metrics\n\n" + "\n".join(lines) if rows else ""
+
+
+def _slices(manifest: Mapping[str, Any]) -> str:
+    """Give the gain of each slice, where any were asked for."""
+    verdict = manifest.get("verdict")
+    found = (verdict.get("slices") if isinstance(verdict, Mapping) else None) or ()
+    lines = ["| slice | n | base | tuned | p, adjusted |", "| --- | --- | --- | --- | --- |"]
+    for one in found:
+        name = f"{one['column']} = {one['value']}".replace("|", "\\|").replace("\n", " ")
+        told = "not tested" if one["p_holm"] is None else f"{one['p_holm']:.2g}"
+        lines.append(f"| {name} | {one['n']} | {_number(one['base'])} | {_number(one['tuned'])} | {told} |")
+    return "## Slices\n\n" + "\n".join(lines) if found else ""
 
 
 def _number(value: Any) -> str:

@@ -6,16 +6,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
 from embedtune.judging.classified import Classified
-from embedtune.judging.comparison import Gain, Judged, Side, gain_of
+from embedtune.judging.comparison import TOGETHER, Gain, Judged, Side, gain_of
 from embedtune.judging.estimate import TOLERATED, wrong_share
 from embedtune.judging.problem import Problem
+from embedtune.judging.scored import Scored
+from embedtune.judging.slices import held_out, slice_gains
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
+from embedtune.parts import Sliced, in_folds, spots_of
 from embedtune.transforms import Identity
-from embedtune.tuners.auto import Choice
+from embedtune.tuners.auto import Choice, Tried
 from embedtune.tuners.base import Budget
 from embedtune.tuners.forecast import forecast
 from embedtune.types import Transform
@@ -23,17 +27,22 @@ from embedtune.types import Transform
 if TYPE_CHECKING:
     from embedtune.head import Head
 
+Values = NDArray[np.float64]
+
 NEIGHBOURS = 10
 """Nearest items whose change says how much of the map has moved."""
 
 TOO_FEW: Decision = "do not tune: too few labels to tell"
+ALREADY_GOOD: Decision = "do not tune: already good"
+WORSE: Decision = "do not tune: worse"
 
 
 class Clock:
     """Seconds spent in each stage."""
 
     def __init__(self, started: float) -> None:
-        self.last, self.seconds = started, {}  # type: float, dict[str, float]
+        self.started = self.last = started
+        self.seconds: dict[str, float] = {}
 
     def stop(self, stage: str) -> None:
         """Count the time since the last stage to this one."""
@@ -52,6 +61,7 @@ def judge(
     seed: int,
     clock: Clock,
     budget: Budget,
+    slices: Sliced | None = None,
 ) -> Verdict:
     """Judge what was chosen, and decide.
 
@@ -75,6 +85,8 @@ def judge(
         Told when it is done.
     budget : Budget
         What is left for the learning curve.
+    slices : Sliced, optional
+        The parts of the labels that are judged apart too.
     """
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
@@ -88,6 +100,12 @@ def judge(
     base_gain = gain_of(base, judged.groups[judged.whole], seed) if judged else None
     difference = choice.shown.scores - choice.folded.base if choice else np.zeros(0)
     strata = judged.gains() if judged else {}
+    slices = slices or Sliced()
+    parts = held_out(slices.train, choice.folded) if choice else {}
+    if judged and found.test is not None:
+        parts = {name: mask & judged.whole for name, mask in slices.test.items()}
+    sliced = slice_gains(judged, parts) if judged else []
+    nothing_tried = bool(choice and choice.stopped and len(choice.tried) == 1)
     rows = ROWS[dataset.task]
     decision, reasons, needed = decide(
         Evidence(
@@ -103,20 +121,27 @@ def judge(
             rows=rows,
             stopped=bool(choice and choice.stopped),
             wrong=wrong or 0.0,
+            harmed_slices=tuple(one.name for one in sliced if one.harmed),
+            untried=_words(budget, clock) if nothing_tried else "",
         )
     )
     if wrong is not None and TOLERATED < wrong < BY_CHANCE:
         share = f"about {wrong:.0%} of the labels look drawn by chance; the gain is that of the others"
         reasons = [*reasons, share]
-    if choice and choice.stopped:
-        if len(choice.tried) > 1:
-            reasons = [*reasons, "the time budget ended: some candidates were not tried"]
-        else:  # nothing is known of the labels
-            reasons, needed = ["the time budget ended: nothing could be tried, so the base is kept"], None
+    if choice and choice.stopped and not nothing_tried:
+        reasons = [*reasons, "the time budget ended: some candidates were not tried"]
+    aside = choice.set_aside if choice else None
+    if choice and aside and aside is not choice.shown:
+        lost = f"a map with a better mean was set aside: {rows} with {aside.harms} would lose by it"
+        if decision in ("tune", ALREADY_GOOD) or not _surely_better(choice, aside, seed):
+            reasons = [*reasons, lost]
+        else:
+            decision, reasons, needed = WORSE, [lost], None
     if found.made and test is None:
         only = f"all labels were made from the collection: label some real {rows} to judge what they bring"
         decision, reasons, needed = TOO_FEW, [only], None
     gain = test or corrected or Gain(0.0, (0.0, 0.0), 1.0, 0)
+    spots = spots_of(dataset, found, judged, choice) if judged else []
     nobody = Side(None, None, None, 0, 0, 0)
     clock.stop("judge")
     return Verdict(
@@ -131,6 +156,8 @@ def judge(
         judged.examples(best=True) if judged else [],
         judged.examples(best=False) if judged else [],
         judged_on=where,
+        slices=sliced,
+        weak_spots=spots,
         decision=decision,
         reasons=reasons,
         method=choice.shown.name if choice else "identity",
@@ -147,21 +174,42 @@ def judge(
     )
 
 
+def _surely_better(choice: Choice, tried: Tried, seed: int) -> bool:
+    """Say whether a candidate's mean is above the base's beyond chance."""
+    folded = choice.folded
+    gain = gain_of((tried.scores - folded.base) * folded.weight(), folded.groups, seed)
+    return gain is not None and gain.ci95[0] > 0
+
+
+def _words(budget: Budget, clock: Clock) -> str:
+    """Give the whole budget for people."""
+    seconds = round((budget.deadline or clock.started) - clock.started, 3)
+    return f"{seconds / 60:g} min" if seconds >= 120 and seconds % 60 == 0 else f"{seconds:g} s"
+
+
 def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, seed: int) -> Judged:
     """Put two maps side by side on the test split."""
     problem, rows = found.test, found.test_rows
     if problem is None:
         raise ValueError("there is no test split")
     names = tuple(dict.fromkeys((metric, *found.metrics)))
-    scores = [problem.evaluate(one, rows, found.test_train, names) for one in (base, tuned)]
+
+    def scores(
+        some: NDArray[np.int64], asked: tuple[str, ...]
+    ) -> tuple[dict[str, Values], dict[str, Values]]:
+        before, after = (problem.evaluate(one, some, found.test_train, asked) for one in (base, tuned))
+        return before, after
+
+    alone = names if isinstance(problem, Scored) else (metric,)
+    both = scores(rows, names)
     return Judged(
-        scores[0],
-        scores[1],
+        *both,
         found.test_strata,
         problem.groups[rows],
         found.test_texts,
         seed,
         found.test_natural,
+        (lambda mask: scores(rows[mask], alone)) if metric in TOGETHER else None,
     )
 
 
@@ -195,6 +243,7 @@ def _folded(choice: Choice | None, found: Collected, seed: int) -> Judged | None
         [found.train_texts[row] for row in fold.row],
         seed,
         fold.weight() > 0,
+        (lambda mask: in_folds(choice, mask)) if metric in TOGETHER else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,21 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def settings_of(*, method: str, metric: str, test: str, force: bool) -> dict[str, Any]:
+def settings_of(
+    *, method: str, metric: str, test: str, force: bool, slices: Sequence[str] = ()
+) -> dict[str, Any]:
     """Give the settings that a result depends on beside data, base and seed, for the manifest.
 
     A time budget is not among them: unless it ended the work, it changed nothing.
     """
-    return {"method": method, "metric": metric, "test": test, "force": force, "code": code_hash()}
+    return {
+        "method": method,
+        "metric": metric,
+        "test": test,
+        "force": force,
+        "slices": list(slices),
+        "code": code_hash(),
+    }
 
 
 def same_inputs(

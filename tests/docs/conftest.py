@@ -50,7 +50,7 @@ def nothing_is_tuned_twice(
     def remembered(
         *, base_model: Any, data: Any, progress: Any = None, budget: Any = None, **settings: Any
     ) -> Any:
-        data = read(data, **{k: settings[k] for k in ("task", "roles") if settings.get(k)})
+        data = read(data, **{k: settings[k] for k in ("task", "roles", "slices") if settings.get(k)})
         if (
             not isinstance(base_model, str)
             or base_model.startswith("vectors:")
@@ -58,7 +58,7 @@ def nothing_is_tuned_twice(
         ):
             return tune(base_model=base_model, data=data, budget=budget, **settings)
         settings = {k: v for k, v in settings.items() if v and v != DEFAULTS.get(k)}
-        key = (base_model, data.fingerprint, tuple(sorted(settings.items())))
+        key = (base_model, data.fingerprint, repr(sorted(settings.items())))
         if key not in tuned_before:
             tuned_before[key] = tune(base_model=base_model, data=data, budget=budget, **settings)
         return dataclasses.replace(tuned_before[key])

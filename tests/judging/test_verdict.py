@@ -78,6 +78,39 @@ def test_the_reason_names_who_loses() -> None:
     assert "unseen" in reasons[0]
 
 
+def test_a_slice_that_loses_is_harm_and_is_named() -> None:
+    decision, reasons, _ = decide(replace(PLAIN, harmed_slices=("team = a", "team = b")))
+    assert decision == WORSE
+    assert reasons == ["queries with team = a and with team = b would lose"]
+
+
+def test_where_every_map_that_gains_harms_someone_it_is_not_for_want_of_labels() -> None:
+    evidence = replace(PLAIN, chosen=False, harmed_slices=("team = a",))
+    assert decide(evidence)[:2] == (WORSE, ["queries with team = a would lose"])
+    assert decide(replace(evidence, folded=UNSURE))[0] == TOO_FEW
+    assert decide(replace(evidence, folded=NOTHING, **HIGH))[0] == GOOD_ALREADY
+
+
+@pytest.mark.parametrize("known", [{}, {"folded": None}, {"test": SURE}, {"test": LOSS}, HIGH])
+def test_where_nothing_was_tried_nothing_is_said_of_the_labels(known: dict) -> None:
+    decision, reasons, needed = decide(replace(PLAIN, untried="2 s", stopped=True, **known))
+    assert decision == TOO_FEW
+    assert reasons == ["nothing was tried within the budget of 2 s, so the base is kept"]
+    assert needed is None
+
+
+def test_the_line_that_is_read_says_that_nothing_was_tried() -> None:
+    reason = "nothing was tried within the budget of 2 s, so the base is kept"
+    found = replace(verdict(), decision=TOO_FEW, reasons=[reason, "more"], stopped=True)
+    assert found.headline == f"do not tune: {reason}"
+    assert found.text().startswith(f"verdict: do not tune: {reason}\nmore\n")
+    assert "too few" not in found.text()
+    assert found.to_dict()["verdict"] == TOO_FEW
+    tried = replace(found, candidates=[*found.candidates, {"method": "ridge"}])
+    assert tried.headline == TOO_FEW
+    assert replace(found, stopped=False).text().startswith(f"verdict: {TOO_FEW}\n{reason}\n")
+
+
 def test_labels_needed_by_hand() -> None:
     # (2.8 * .5 / .05)^2 = 28^2 = 784 -> 790
     assert labels_needed(0.05, 0.5, 10) == 790

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedtune.cli.options import Data, Json, Metric, Model, Roles, Seed, Task, parse_roles
+from embedtune.cli.options import Data, Json, Metric, Model, Roles, Seed, Slices, Task, parse_roles
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
+from embedtune.cli.verdict import show_parts
 
 if TYPE_CHECKING:
     from embedtune.artifact import Tuned
@@ -31,6 +32,7 @@ def evaluate(
     metric: Metric = None,
     task: Task = None,
     role: Roles = None,
+    slice: Slices = None,
     json: Json = None,
 ) -> None:
     """Judge a model on a dataset, against another.
@@ -43,7 +45,8 @@ def evaluate(
     from embedtune.models import open_model
 
     started = time.monotonic()
-    dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
+    slices = slice or ()
+    dataset = read(data, task=task, roles=parse_roles(role), slices=slices)  # type: ignore[arg-type]
     judged = open_model(model)
     was_read = time.monotonic()
     with StageProgress() as progress:
@@ -55,6 +58,7 @@ def evaluate(
             split=split,
             metric=metric,
             seed=seed,
+            slices=slices,
             progress=encoding,
         )
     seconds = {
@@ -64,9 +68,11 @@ def evaluate(
         "judge": time.monotonic() - was_read - encoding.seconds,
     }
     output.say(result.text())
+    found = result.to_dict()
+    show_parts(output, found)
     output.write(
         {
-            **result.to_dict(),
+            **found,
             "verdict": _verdict(result),
             "method": _method(judged),
             "seconds": {stage: round(spent, 3) for stage, spent in seconds.items()},
@@ -98,7 +104,11 @@ def _verdict(result: Evaluation) -> Decision | None:
     low, high = result.ci95
     if low == high == 0:
         return None
-    if high < 0 or any(part.harmful for part in result.strata.values()):
+    if (
+        high < 0
+        or any(part.harmful for part in result.strata.values())
+        or any(one.harmed for one in result.slices)
+    ):
         return "do not tune: worse"
     if low > 0:
         return "tune"

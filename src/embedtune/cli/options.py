@@ -67,6 +67,16 @@ Roles = Annotated[
 ]
 
 
+Slices = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slice",
+        metavar="COLUMN",
+        help="Judge each value of this column too: none of them may lose; may be repeated.",
+    ),
+]
+
+
 def parse_sources(given: Sequence[str]) -> str | list[tuple[str, float]]:
     """Turn ``DATA...`` into what :func:`embedtune.data.read` takes; ``PATH@WEIGHT`` gives a weight.
 

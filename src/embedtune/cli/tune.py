@@ -17,6 +17,7 @@ from embedtune.cli.options import (
     Roles,
     Seed,
     SkipBad,
+    Slices,
     Sources,
     Task,
     parse_roles,
@@ -51,6 +52,7 @@ def tune(
     task: Task = None,
     role: Roles = None,
     skip_bad: SkipBad = False,
+    slice: Slices = None,
     unlabelled: Annotated[
         bool,
         typer.Option(
@@ -80,11 +82,17 @@ def tune(
         is_artifact if overwrite else None,
         fix="choose another folder, or replace a tuned model with --overwrite",
     )
-    roles = parse_roles(role)
+    roles, slices = parse_roles(role), slice or ()
     if unlabelled:
         dataset = from_structure(data)
     else:
-        dataset = read(parse_sources(data), task=task, roles=roles, skip_bad=skip_bad)  # type: ignore[arg-type]
+        dataset = read(
+            parse_sources(data),
+            task=task,  # type: ignore[arg-type]
+            roles=roles,
+            skip_bad=skip_bad,
+            slices=slices,
+        )
     given = shlex.join(data)
     output.say(str(describe(dataset)))
     show_findings(output, dataset, command=f"embedtune check {given}")
@@ -100,12 +108,13 @@ def tune(
             task=task,
             roles=roles,
             force=force,
+            slices=slices,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())
     tuned.save(out, overwrite=overwrite)
     output.say()
-    output.say(saved_line(tuned.verdict.decision, str(out), force=force))
+    output.say(saved_line(tuned.verdict.headline, str(out), force=force))
     output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
     output.write({**tuned.verdict.to_dict(), "out": out})
 

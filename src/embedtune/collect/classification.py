@@ -35,7 +35,7 @@ def collect(
     items = part(rows["train"])
     train = Classified(items, grouped(rows["train"]))
     texts = {which: [dataset.document_texts[row] for row in rows[which]] for which in rows}
-    found = Collected(train, texts["train"], len(items), train.metrics)
+    found = Collected(train, texts["train"], len(items), train.metrics, train_from=rows["train"])
     if not len(rows["test"]):
         return found
     test = Classified(part(rows["test"]), grouped(rows["test"]), items)
@@ -46,6 +46,7 @@ def collect(
         test_texts=texts["test"],
         test_rows=np.arange(len(test)),
         test_train=test.everything,
+        test_from=rows["test"],
     )
 
 

@@ -37,5 +37,10 @@ class Collected:
     """Which of ``test_rows`` are in which stratum."""
     test_natural: NDArray[np.bool_] | None = None
     """Which of ``test_rows`` count overall; the others count in their strata alone. None for all."""
+    train_from: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Row of the dataset's queries, items, pairs or (in the order of their ids) users behind each of
+    ``train``."""
+    test_from: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """The same of ``test_rows``."""
     made: bool = False
     """Whether all labels that train were made from the collection itself, so that they judge nothing."""

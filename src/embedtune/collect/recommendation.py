@@ -29,7 +29,8 @@ def collect(
     test = interactions(dataset, items, judging, encoder) if judging else None
     train = Recommended(history)
     texts = _histories(dataset, history)
-    found = Collected(train, texts * 3, int(np.count_nonzero(history.counts)), METRICS)
+    users = int(np.count_nonzero(history.counts))
+    found = Collected(train, texts * 3, users, METRICS, train_from=train.groups)
     if test is None or not len(test):
         return found
     judged = Recommended(history, test)
@@ -42,6 +43,7 @@ def collect(
         test_train=final.train,
         test_strata=dict(final.strata),
         test_natural=final.natural,
+        test_from=final.held % history.users,
     )
 
 

@@ -57,6 +57,7 @@ def collect(
         [dataset.query_texts[row] for row in train_rows],
         len(train_rows),
         METRICS,
+        train_from=train_rows,
         made=training == [MADE],
     )
     if not len(test_rows):
@@ -69,6 +70,7 @@ def collect(
         test_texts=[dataset.query_texts[row] for row in test_rows],
         test_rows=np.arange(len(test_rows)),
         test_strata={"seen": known, "unseen": ~known},
+        test_from=test_rows,
     )
 
 

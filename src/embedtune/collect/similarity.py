@@ -43,7 +43,7 @@ def collect(
     train, texts = part(rows)
     if "train" in training:
         train = replace(train, outside=split[rows] == DEV)
-    found = Collected(train, texts, len(train), METRICS)
+    found = Collected(train, texts, len(train), METRICS, train_from=rows)
     rows = np.flatnonzero(np.isin(split, judging))
     if not len(rows):
         return found
@@ -55,4 +55,5 @@ def collect(
         test_texts=texts,
         test_rows=np.arange(len(test)),
         test_strata={"seen": known, "unseen": ~known},
+        test_from=rows,
     )

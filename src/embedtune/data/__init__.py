@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -11,6 +11,7 @@ from embedtune.data.mixture import is_mixture, mix
 from embedtune.data.problems import Problems
 from embedtune.data.readers import READERS, Request
 from embedtune.data.roles import check_roles
+from embedtune.data.slices import SliceColumns
 from embedtune.errors import DataError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def read(
     roles: Mapping[str, str | None] | None = None,
     strict: bool = True,
     skip_bad: bool = False,
+    slices: Sequence[str] = (),
 ) -> Dataset:
     """Read a dataset.
 
@@ -48,6 +50,9 @@ def read(
     skip_bad : bool
         Leave out images that cannot be read, also where reading is strict, and list them in
         ``Dataset.problems``.
+    slices : sequence of str
+        Columns to keep, so that results can be given by their values. Of a BEIR folder, those of the
+        queries, or of their ``metadata``.
 
     Raises
     ------
@@ -67,17 +72,18 @@ def read(
     if is_mixture(source):
         return mix(
             [
-                (read(one, task=task, roles=roles, strict=strict, skip_bad=skip_bad), weight)
+                (read(one, task=task, roles=roles, strict=strict, skip_bad=skip_bad, slices=slices), weight)
                 for one, weight in source
             ]
         )
-    asked = Request(task, check_roles(roles or {}), Problems(strict), skip_bad)
+    asked = Request(task, check_roles(roles or {}), Problems(strict), skip_bad, SliceColumns(slices))
     if isinstance(source, str):
         source = Path(source)
     for name in READERS:
         reader = READERS.load(name)()
         if reader.accepts(source):
             dataset: Dataset = reader.read(source, asked)
+            asked.slices.demand(dataset.source)
             return dataset
     kinds = "; ".join(entry.summary for entry in READERS.values())
     raise DataError(f"cannot read a dataset from {type(source).__name__}", fix=f"give one of: {kinds}")

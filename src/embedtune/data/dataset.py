@@ -17,6 +17,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune.data.images import ImagePath
 from embedtune.data.problems import Problem
+from embedtune.data.slices import PREFIX
 from embedtune.files import sha256_file
 
 Task = Literal["retrieval", "classification", "similarity", "recommendation"]
@@ -36,6 +37,9 @@ QRELS = pa.schema({**_JUDGED, "split": pa.string(), **_PLACE})
 
 Where several sources were read with weights there is a column ``weight``, float32; so there is in the
 documents of a classification dataset. It counts in training and never in judging.
+
+Columns that results are wanted by (:mod:`embedtune.data.slices`) are in the table of what is judged, under
+names that begin with ``slice:``: queries, items, pairs or interactions.
 """
 
 _SCORED: dict[str, pa.DataType] = {"left": pa.int32(), "right": pa.int32(), "score": pa.float64()}
@@ -215,7 +219,9 @@ class Dataset:
         if self.task == "recommendation":
             parts.append((self.interactions, ("user", "item", "rating", "time", "split")))
         for table, columns in parts:
-            kept = table.select([name for name in columns if name in table.column_names]).combine_chunks()
+            sliced = [name for name in table.column_names if name.startswith(PREFIX)]
+            known = [name for name in columns if name in table.column_names]
+            kept = table.select([*known, *sliced]).combine_chunks()
             sink = pa.BufferOutputStream()
             with pa.ipc.new_stream(sink, kept.schema) as writer:
                 writer.write_table(kept)

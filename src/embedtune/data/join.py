@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from embedtune.data.dataset import PAIRS, Dataset
+from embedtune.data.dataset import Dataset
 from embedtune.data.mixture import whole_paths
 from embedtune.errors import DataError
 
@@ -39,7 +39,7 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     dataset, test = whole_paths(dataset), _weighted_like(whole_paths(test), dataset)
     if dataset.task == "classification":
         kept = _without_test(dataset.documents)
-        return replace(dataset, documents=pa.concat_tables([kept, _as_test(test.documents, kept)]))
+        return replace(dataset, documents=_joined([kept, _as_test(test.documents, kept)]))
     row = {text: i for i, text in enumerate(dataset.document_texts)}
     new = [i for i, text in enumerate(test.document_texts) if text not in row]
     row.update({test.document_texts[i]: len(dataset.documents) + k for k, i in enumerate(new)})
@@ -62,7 +62,7 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     return replace(
         dataset,
         documents=documents,
-        queries=pa.concat_tables([dataset.queries, _renamed(test.queries, dataset.queries)]),
+        queries=_joined([dataset.queries, _renamed(test.queries, dataset.queries)]),
         qrels=pa.concat_tables([kept, moved]),
     )
 
@@ -70,10 +70,17 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
 def _joined_pairs(dataset: Dataset, test: Dataset, column: NDArray[np.int32]) -> pa.Table:
     """Scored pairs of both; ``column`` says where the documents of ``test`` are now."""
     moved = {name: pa.array(column[test.pairs[name].to_numpy()], pa.int32()) for name in ("left", "right")}
-    rest = {name: test.pairs[name] for name in ("score", "file", "line")}
+    rest = {
+        name: test.pairs[name] for name in test.pairs.column_names if name not in ("left", "right", "split")
+    }
     split = pa.array([TEST] * len(test.pairs), pa.string())
-    table = pa.table({**moved, **rest, "split": split}).select(PAIRS.names)
-    return pa.concat_tables([_without_test(dataset.pairs), table.cast(PAIRS)])
+    table = pa.table({**moved, **rest, "split": split}).select(test.pairs.column_names)
+    return _joined([_without_test(dataset.pairs), table])
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Put tables together, of which one may lack columns to slice by."""
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def _weighted_like(test: Dataset, dataset: Dataset) -> Dataset:

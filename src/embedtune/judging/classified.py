@@ -112,6 +112,10 @@ class Classified(Plain):
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""
         return among_items(transform, self._reference.vectors, k, seed)
 
+    def places(self, rows: Rows) -> Vectors:
+        """Give the judged items' vectors, (len(rows), d)."""
+        return np.asarray(self.items.vectors[rows], np.float32)
+
     def rounds(self, seed: int = 0) -> list[Round]:
         """Split into folds, every class spread evenly over them, near-duplicates together.
 

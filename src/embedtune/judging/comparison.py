@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,9 @@ ENOUGH = 20
 """Differences that are not zero, from which on the largest of them says how large they get."""
 
 Scores = NDArray[np.float64]
+
+TOGETHER = ("spearman", "pearson", "macro_f1", "logreg_macro_f1")
+"""Metrics of all rows together: a row's value is what it adds, so some rows' mean is not their own metric."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,8 @@ class Judged:
     seed: int = 0
     natural: NDArray[np.bool_] | None = None
     """The rows that stand for traffic, (n,); the others count in their strata alone. None for all."""
+    within: Callable[[NDArray[np.bool_]], tuple[dict[str, Scores], dict[str, Scores]]] | None = None
+    """Scores of both models on some rows by themselves, for metrics of :data:`TOGETHER`."""
 
     @property
     def whole(self) -> NDArray[np.bool_]:
@@ -100,6 +105,29 @@ class Judged:
         rows = self.whole if rows is None else rows
         found = gain_of((tuned - base)[rows], self.groups[rows], self.seed)
         return found and replace(found, base=_mean(base[rows]), tuned=_mean(tuned[rows]))
+
+    def only(self, rows: NDArray[np.bool_]) -> Judged:
+        """Give some rows by themselves."""
+        if self.within is not None and rows.any():
+            base, tuned = self.within(rows)
+        else:
+            kept = [name for name in self.base if name == self.metric or name not in TOGETHER]
+            base, tuned = ({name: side[name][rows] for name in kept} for side in (self.base, self.tuned))
+        return Judged(base, tuned, {}, self.groups[rows], self.texts, self.seed)
+
+    def against(self, other: Judged) -> Judged:
+        """Give the same tuned model with the tuned model of ``other``, on the same rows, as the base."""
+        mine, others = self.within, other.within
+        within = None if mine is None or others is None else lambda rows: (others(rows)[1], mine(rows)[1])
+        return replace(self, base=other.tuned, within=within)
+
+    def means(self) -> dict[str, dict[str, float]]:
+        """Mean of every metric, for both models."""
+        sides = {"base": self.base, "tuned": self.tuned}
+        return {
+            name: {which: round(float(side[name].mean()), 6) for which, side in sides.items()}
+            for name in self.base
+        }
 
     def gains(self) -> dict[str, Gain]:
         """Gains by stratum, where it has any rows."""

@@ -186,6 +186,10 @@ class Labelled:
         documents = transform.documents(np.asarray(self.documents, np.float32), self.document_ids)
         return top_k(transform.queries(self.queries[asked]), documents, k)[0]
 
+    def places(self, rows: NDArray[np.int64]) -> Vectors:
+        """Give the queries' vectors, (len(rows), d)."""
+        return np.asarray(self.queries[rows], np.float32)
+
     def _ranks(self, transform: Transform) -> NDArray[np.int32]:
         queries = transform.queries(self.queries)
         if self.documents.nbytes <= MAP_AT_ONCE:

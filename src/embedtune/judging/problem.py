@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.types import Similarity, Transform
+from embedtune.types import Similarity, Transform, Vectors
 
 FAR = "far"
 """Metric of problems that tell wrong labels: 1 where a row's label ranks as by chance, else 0."""
@@ -79,6 +79,10 @@ class Problem(Protocol):
 
     def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
         """Give the ``k`` nearest items of a few hundred of the rows under a map, (rows, k)."""
+        ...
+
+    def places(self, rows: Rows) -> Vectors:
+        """Give where on the base's map each row lies, (len(rows), d): rows near are about the same."""
         ...
 
     def shares(self) -> Mapping[str, float]:

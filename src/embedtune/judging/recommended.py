@@ -105,6 +105,14 @@ class Recommended(Plain):
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""
         return among_items(transform, self.interactions.items, k, seed, self.interactions.item_ids)
 
+    def places(self, rows: Rows) -> Vectors:
+        """Give the middle of each user's items, (len(rows), d)."""
+        history = _binary(self.interactions.matrix())
+        users, at = np.unique(np.asarray(rows) % self.interactions.users, return_inverse=True)
+        middle = history[users] @ np.asarray(self.interactions.items, np.float32)
+        counts = np.maximum(np.diff(history[users].indptr), 1)
+        return np.asarray(middle / counts[:, None], np.float32)[at]
+
     def rounds(self, seed: int) -> list[Round]:
         """Hold out half the users' latest interactions, then the others', then a random fifth of the items.
 

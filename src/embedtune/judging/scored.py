@@ -95,6 +95,11 @@ class Scored(Plain):
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""
         return among_items(transform, self.items, k, seed)
 
+    def places(self, rows: Rows) -> Vectors:
+        """Give the middle of each pair's sentences, (len(rows), d)."""
+        both = self.items[self.left[rows]] + self.items[self.right[rows]]
+        return np.asarray(both / 2, np.float32)
+
     @property
     def _apart(self) -> NDArray[np.bool_] | None:
         """The user's own split, where both it and the rest are large enough to say something."""

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from embedtune.judging.comparison import Gain, Side
+from embedtune.judging.slices import SliceGain
+from embedtune.judging.weak_spots import WeakSpot
 
 Decision = Literal[
     "tune",
@@ -53,6 +55,10 @@ class Evaluation:
     winners: list[dict[str, Any]] = field(default_factory=list)
     losers: list[dict[str, Any]] = field(default_factory=list)
     judged_on: str = "test"
+    slices: list[SliceGain] = field(default_factory=list)
+    """Gains by the values of the columns that were asked for."""
+    weak_spots: list[WeakSpot] = field(default_factory=list)
+    """Clusters that got worse."""
 
     @property
     def _rows(self) -> str:
@@ -77,6 +83,7 @@ class Evaluation:
                 f"  {STRATA.get(name, name)}: {base:.3f} -> {tuned:.3f} (gain {gain.gain:+.3f}, "
                 f"{gain.ci95[0]:+.3f} to {gain.ci95[1]:+.3f}, {gain.n} {self._rows})"
             )
+        rows += [spot.text(self._rows) for spot in self.weak_spots]
         return "\n".join(rows)
 
 
@@ -114,9 +121,16 @@ class Verdict(Evaluation):
         """Give everything as JSON-able data; ``verdict`` holds the decision."""
         return {"verdict": self.decision, "text": self.text(), **asdict(self)}
 
+    @property
+    def headline(self) -> str:
+        """What was decided, for people: the decision, or that nothing was tried to decide on."""
+        untried = self.stopped and len(self.candidates) < 2 and self.reasons
+        return f"do not tune: {self.reasons[0]}" if untried else self.decision
+
     def text(self) -> str:
         """Give the verdict in a few lines."""
-        lines = [f"verdict: {self.decision}", *self.reasons]
+        reasons = self.reasons if self.headline == self.decision else self.reasons[1:]
+        lines = [f"verdict: {self.headline}", *reasons]
         if self.base.n:
             lines.append(super().text())
         for one in self.curve["forecasts"] if self.curve else ():
@@ -149,6 +163,10 @@ class Evidence:
     """Whether the time budget ended before all candidates were tried."""
     wrong: float = 0.0
     """Share of the labels that look drawn by chance."""
+    harmed_slices: tuple[str, ...] = ()
+    """Slices that lose significantly, after Holm."""
+    untried: str = ""
+    """The time budget, where nothing could be tried within it."""
 
 
 def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
@@ -156,8 +174,11 @@ def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
 
     'tune' needs a map that was chosen out of fold and a corrected gain whose interval lies above
     zero there, or on the test split; no gain of zero or less on the test split; and no significant
-    loss in any stratum.
+    loss in any stratum or slice.
     """
+    if evidence.untried:  # nothing is known of the labels, so neither is how many would do
+        reason = f"nothing was tried within the budget of {evidence.untried}, so the base is kept"
+        return "do not tune: too few labels to tell", [reason], None
     gain = evidence.test or evidence.folded
     if gain is None or evidence.folded is None:
         needed = labels_needed(0.1, 0.35, evidence.labels)
@@ -167,10 +188,11 @@ def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
             needed,
         )
     strata = evidence.test_strata or evidence.folded_strata
-    harmed = [name for name, part in strata.items() if part.harmful]
+    harmed = [f"on {STRATA.get(name, name)}" for name, part in strata.items() if part.harmful]
+    harmed += [f"with {name}" for name in evidence.harmed_slices]
+    lost = f"{evidence.rows} {' and '.join(harmed)} would lose"
     if harmed and evidence.chosen:
-        parts = " and ".join(STRATA.get(name, name) for name in harmed)
-        return "do not tune: worse", [f"{evidence.rows} on {parts} would lose"], None
+        return "do not tune: worse", [lost], None
     sure = evidence.folded.ci95[0] > 0
     if evidence.test is not None:
         sure = (sure and evidence.test.gain > 0) or evidence.test.ci95[0] > 0
@@ -178,6 +200,8 @@ def decide(evidence: Evidence) -> tuple[Decision, list[str], int | None]:
         return _already_good(evidence)
     if evidence.chosen and sure:
         return "tune", ["the tuned map is better, beyond chance"], None
+    if harmed and sure:  # every map that gains harms someone, so none was chosen
+        return "do not tune: worse", [lost], None
     return _why_not(evidence, gain)
 
 

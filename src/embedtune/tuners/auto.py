@@ -15,6 +15,7 @@ from embedtune.judging.comparison import Gain
 from embedtune.judging.estimate import estimate
 from embedtune.judging.folded import Candidate, Folded, OutOfBudget
 from embedtune.judging.problem import FAR, Problem
+from embedtune.judging.slices import Slices, harmed_slice, held_out
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 from embedtune.tuners.base import Budget
@@ -44,7 +45,7 @@ class Tried:
     mean: float
     """Weighted mean over held-out rows."""
     harms: str | None = None
-    """The stratum in which it loses, if any."""
+    """The stratum or slice in which it loses, if any."""
 
     @property
     def name(self) -> str:
@@ -65,7 +66,7 @@ class Choice:
     tried: list[Tried]
     """Simplest first; the base is the first."""
     harmless: list[Tried]
-    """Those that lose in no stratum; the choice is one of them."""
+    """Those that lose in no stratum and no slice; the choice is one of them."""
     chosen: Tried
     stopped: bool
     """Whether the budget ended before the ladder did."""
@@ -76,7 +77,16 @@ class Choice:
         if self.chosen.candidate is not None:
             return self.chosen
         others = [t for t in self.harmless if t.candidate] or [t for t in self.tried if t.candidate]
-        return max(others, key=lambda t: t.mean, default=self.chosen)
+        best = max(others, key=lambda t: t.mean, default=self.chosen)
+        aside = self.set_aside
+        return best if aside is None or aside.mean <= best.mean else aside
+
+    @property
+    def set_aside(self) -> Tried | None:
+        """The best that lost in a slice, where it has a better mean than the choice."""
+        sliced = [t for t in self.tried if t.harms is not None and t.harms not in self.folded.strata]
+        best = max(sliced, key=lambda t: t.mean, default=self.chosen)
+        return best if best.mean > self.chosen.mean else None
 
     @cached_property
     def far(self) -> NDArray[np.float64] | None:
@@ -113,7 +123,14 @@ class Choice:
 
 
 def choose(
-    problem: Problem, *, ladder: Ladder, method: str, metric: str, seed: int, budget: Budget
+    problem: Problem,
+    *,
+    ladder: Ladder,
+    method: str,
+    metric: str,
+    seed: int,
+    budget: Budget,
+    slices: Slices | None = None,
 ) -> Choice:
     """Judge candidates out of fold and choose one; the base is always among them.
 
@@ -131,9 +148,12 @@ def choose(
         Seed of folds, samples and resamples.
     budget : Budget
         When to stop. A rung that cannot be finished in time is left out.
+    slices : dict of (column, value) to bool array of shape (n,), optional
+        Parts of the problem's rows that must not lose either.
     """
     folded = Folded(problem, metric=metric, seed=seed)
-    tried = [_judge(folded, None, 1.0, folded.base)]
+    held = held_out(slices or {}, folded)
+    tried = [_judge(folded, None, 1.0, folded.base, held)]
     stopped = False
     climb = ladder(folded, tried) if method == "auto" else _single(method)
     for candidate in climb if len(folded.row) else ():  # one group of near-duplicates cannot be divided
@@ -144,7 +164,7 @@ def choose(
             log.info("out of time while trying %s", candidate.name)
             break
         for strength, scores in zip(candidate.strengths, candidate.scores, strict=True):
-            tried.append(_judge(folded, candidate, strength, scores))
+            tried.append(_judge(folded, candidate, strength, scores, held))
     harmless = [t for t in tried if t.harms is None]
     chosen = harmless[_simplest(folded, harmless)]
     return Choice(folded, tried, harmless, chosen, stopped)
@@ -156,10 +176,10 @@ def _single(method: str) -> Iterator[Candidate]:
 
 
 def _judge(
-    folded: Folded, candidate: Candidate | None, strength: float, scores: NDArray[np.float64]
+    folded: Folded, candidate: Candidate | None, strength: float, scores: NDArray[np.float64], held: Slices
 ) -> Tried:
     mean = float(np.mean(scores * folded.weight())) if len(scores) else 0.0
-    harms = None if candidate is None else _harmed(folded, scores)
+    harms = None if candidate is None else _harmed(folded, scores) or harmed_slice(folded, scores, held)
     return Tried(candidate, strength, scores, mean, harms)
 
 

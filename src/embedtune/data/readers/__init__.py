@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from embedtune.data.dataset import Dataset, Task
 from embedtune.data.problems import Problems
+from embedtune.data.slices import SliceColumns
 from embedtune.registry import Entry, Registry
 
 
@@ -23,6 +24,8 @@ class Request:
     """Where rows that cannot be used are reported."""
     skip_bad: bool = False
     """Whether images that cannot be read are left out, also where reading is strict."""
+    slices: SliceColumns = field(default_factory=SliceColumns)
+    """Keeps the columns that results are wanted by; readers hand it every row that they use."""
 
 
 class Reader(Protocol):

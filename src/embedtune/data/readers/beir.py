@@ -20,6 +20,7 @@ from embedtune.data.readers.formats import FORMATS
 from embedtune.data.readers.items import Items
 from embedtune.data.readers.text import lines
 from embedtune.data.readers.values import as_id, as_score, as_text, split_name
+from embedtune.data.slices import SliceColumns
 from embedtune.errors import DataError
 
 _COLUMNS = {
@@ -62,7 +63,7 @@ class Beir:
             raise DataError(what, where=str(source), fix="leave out task and roles")
         files = self.qrels_files(source)
         documents = _items(source, "corpus", Items("document", "d", asked.problems), asked.problems)
-        queries = _items(source, "queries", Items("query", "q", asked.problems), asked.problems)
+        queries = _items(source, "queries", Items("query", "q", asked.problems), asked.problems, asked.slices)
         judged: dict[tuple[int, int, float, str], tuple[str, int]] = {}
         for path, split in files:
             for judgement in _judgements(path, split, queries, documents, asked.problems):
@@ -79,7 +80,7 @@ class Beir:
         return Dataset(
             "retrieval",
             documents.table(),
-            queries.table(),
+            asked.slices.onto(queries.table()),
             judgements([(*key, *where) for key, where in judged.items()]),
             roles={
                 "documents": "corpus.jsonl (title and text)",
@@ -120,14 +121,16 @@ def _parts(folder: Path, stem: str) -> list[Path]:
     return whole[:1] or inside or [folder / f"{stem}.jsonl"]
 
 
-def _items(folder: Path, stem: str, into: Items, problems: Problems) -> Items:
+def _items(
+    folder: Path, stem: str, into: Items, problems: Problems, slices: SliceColumns | None = None
+) -> Items:
     """Read corpus or queries; an empty document is kept, an empty query is reported and left out."""
     for path in _parts(folder, stem):
-        _items_of(path, stem, into, problems)
+        _items_of(path, stem, into, problems, slices or SliceColumns())
     return into
 
 
-def _items_of(path: Path, stem: str, into: Items, problems: Problems) -> None:
+def _items_of(path: Path, stem: str, into: Items, problems: Problems, slices: SliceColumns) -> None:
     name = str(path)
     for line, row in FORMATS[path.suffix.lower()](path):
         key = "id" if "id" in row and "_id" not in row else "_id"
@@ -146,7 +149,10 @@ def _items_of(path: Path, stem: str, into: Items, problems: Problems) -> None:
             problems.add("empty-texts", f"query {id!r} is empty", file=name, line=line, fix=fix)
             into.left_out.add(id)
             continue
-        into.add(text, name, line, id)
+        at = into.add(text, name, line, id)
+        if at is not None:
+            about = row.get("metadata")
+            slices.take(at, {**about, **row} if isinstance(about, Mapping) else row, name, line)
 
 
 def _judgements(

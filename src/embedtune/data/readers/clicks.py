@@ -32,7 +32,7 @@ class Clicks:
     """
 
     def __init__(self, asked: Request) -> None:
-        self._problems = asked.problems
+        self._problems, self._slices = asked.problems, asked.slices
         self._queries = Items("query", "q", asked.problems)
         self._documents = Items("document", "d", asked.problems)
         self._pairs: dict[tuple[int, int, str], int] = {}
@@ -73,6 +73,7 @@ class Clicks:
         document = self._documents.add(texts[1], file, line, ids[1])
         if query is None or document is None:
             return
+        self._slices.take(query, row, file, line)
         pair = self._pairs.setdefault((query, document, split), len(self._pairs))
         if pair == len(self._places):
             self._places.append((file, line))
@@ -114,7 +115,7 @@ class Clicks:
         return Dataset(
             "retrieval",
             self._documents.table(),
-            self._queries.table(),
+            self._slices.onto(self._queries.table()),
             judgements(rows),
             roles=roles | corrected,
             source=source,

@@ -27,7 +27,7 @@ class Histories:
     """
 
     def __init__(self, asked: Request, catalogue: list[tuple[str, str, str, int]] | None = None) -> None:
-        self._problems = asked.problems
+        self._problems, self._slices = asked.problems, asked.slices
         self._given = catalogue is not None
         self._items = list(catalogue or [])
         self._by_id = {item[0]: row for row, item in enumerate(self._items)}
@@ -51,6 +51,7 @@ class Histories:
             self._items.append((item, text, file, line))
         rating = as_score(*cell("rating"), file, line) if layout.one("rating") else None
         time = self._times.read(*cell("timestamp"), file, line) if layout.one("timestamp") else None
+        self._slices.take(len(self._columns["user"]), row, file, line)
         values = (user, at, rating, time, split, file, line)
         for column, value in zip(self._columns.values(), values, strict=True):
             column.append(value)
@@ -76,7 +77,7 @@ class Histories:
         return Dataset(
             "recommendation",
             items(self._items),
-            interactions=pa.table(arrays, schema=INTERACTIONS),
+            interactions=self._slices.onto(pa.table(arrays, schema=INTERACTIONS)),
             roles=roles,
             source=source,
             problems=tuple(self._problems.found),

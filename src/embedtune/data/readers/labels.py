@@ -16,7 +16,7 @@ class Labels:
     """Gathers labelled texts, row by row; a text that comes twice stays two items."""
 
     def __init__(self, asked: Request) -> None:
-        self._problems = asked.problems
+        self._problems, self._slices = asked.problems, asked.slices
         self._rows: list[tuple[str, str, str, int, list[str], str]] = []
         self._by_id: dict[str, int] = {}
 
@@ -33,6 +33,7 @@ class Labels:
             self._problems.add(code, what, file=file, line=line, fix=fix, text=text)
         elif self._is_new(id, text, labels, file, line):
             self._by_id[id] = len(self._rows)
+            self._slices.take(len(self._rows), row, file, line)
             self._rows.append((id, text, file, line, labels, split))
 
     def _is_new(self, id: str, text: str, labels: list[str], file: str, line: int) -> bool:
@@ -60,7 +61,7 @@ class Labels:
             )
         return Dataset(
             "classification",
-            labelled(self._rows),
+            self._slices.onto(labelled(self._rows)),
             roles=roles,
             source=source,
             problems=tuple(self._problems.found),

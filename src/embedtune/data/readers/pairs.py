@@ -20,7 +20,7 @@ class Pairs:
     """
 
     def __init__(self, asked: Request) -> None:
-        self._problems = asked.problems
+        self._problems, self._slices = asked.problems, asked.slices
         self._queries = Items("query", "q", asked.problems)
         self._documents = Items("document", "d", asked.problems)
         self._judged: dict[tuple[int, int, float, str], tuple[str, int]] = {}
@@ -39,6 +39,7 @@ class Pairs:
         query = self._queries.add(text, file, line, query_id)
         if query is None:
             return
+        self._slices.take(query, row, file, line)
         ids = _document_ids(cell("document_id"), positives, file, line) if layout.one("document_id") else None
         for n, positive in enumerate(positives):
             self._judge(query, positive, grade, split, file, line, ids[n] if ids else None)
@@ -90,7 +91,7 @@ class Pairs:
         return Dataset(
             "retrieval",
             self._documents.table(),
-            self._queries.table(),
+            self._slices.onto(self._queries.table()),
             judgements(rows),
             roles=roles,
             source=source,

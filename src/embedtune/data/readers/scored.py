@@ -21,7 +21,7 @@ class ScoredRows:
     """
 
     def __init__(self, asked: Request) -> None:
-        self._problems = asked.problems
+        self._problems, self._slices = asked.problems, asked.slices
         self._documents = Items("sentence", "d", asked.problems)
         self._pairs: dict[tuple[int, int, float, str], tuple[int, int, str, int]] = {}
 
@@ -42,6 +42,7 @@ class ScoredRows:
         if left is not None and right is not None:
             key = (min(left, right), max(left, right), score, split)
             self._pairs.setdefault(key, (left, right, file, line))
+            self._slices.take(key, row, file, line)
 
     def finish(self, roles: dict[str, str], source: str) -> Dataset:
         """Give the dataset.
@@ -62,7 +63,7 @@ class ScoredRows:
         return Dataset(
             "similarity",
             self._documents.table(),
-            pairs=scored_pairs(rows),
+            pairs=self._slices.onto(scored_pairs(rows), self._pairs),
             roles=roles,
             source=source,
             problems=tuple(self._problems.found),

@@ -11,7 +11,7 @@ import pytest
 from embedtune import settings
 from embedtune.settings import code_hash, same_inputs, settings_of
 
-SETTINGS = {"method": "auto", "metric": "ndcg@10", "test": "test", "force": False}
+SETTINGS = {"method": "auto", "metric": "ndcg@10", "test": "test", "force": False, "keep": 0.9}
 DATA, BASE = SimpleNamespace(fingerprint="d"), SimpleNamespace(fingerprint="b")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from embedtune.artifact import Tuned
 from embedtune.collect import HELD_OUT, Collected, collect
+from embedtune.collect.probes import probes_of
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
@@ -23,6 +24,7 @@ from embedtune.errors import DataError, UserError
 from embedtune.judging.classified import MULTI, SINGLE
 from embedtune.judging.comparison import Gain
 from embedtune.judging.correlation import CORRELATIONS
+from embedtune.judging.keeping import Keep, checked_share
 from embedtune.judging.metrics import parse_metric
 from embedtune.judging.verdict import FEWEST, Evaluation
 from embedtune.models import open_model
@@ -50,6 +52,7 @@ def fine_tune(
     roles: dict[str, str | None] | None = None,
     force: bool = False,
     unlabelled: bool = False,
+    keep: float | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -82,6 +85,10 @@ def fine_tune(
         ``data`` is a collection without labels: learn from its structure, see
         :func:`embedtune.data.pairs.pairs_from_structure`. Made labels judge nothing: without real
         queries (``test``) the base is kept, unless ``force``.
+    keep : float, optional
+        Share, from 0 to 1, of the neighbours of some 300 general sentences that the map has to keep, or of
+        items of the data where the base reads no texts. Each candidate is followed only so far before it is
+        judged; 1 lets nothing move.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -108,6 +115,7 @@ def fine_tune(
     limit = Budget(None if budget is None else started + seconds(budget), progress)
     if method != "auto":
         TUNERS[method]  # an unknown method is told before any work
+    keep = checked_share(keep)
     clock = Clock(started)
 
     dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles)
@@ -125,22 +133,34 @@ def fine_tune(
 
     encoder = load_encoder(base_model)
     found = collect(dataset, encoder, test=test, progress=progress)
+    enough = found.labels >= FEWEST
+    probes = probes_of(dataset, encoder, seed=seed, needed=keep is not None) if enough else None
     clock.stop("encode")
 
     choice: Choice | None = None
     transform: Transform = Identity()
     pool, deciding = found.train, metric or found.metrics[0]
-    if found.labels >= FEWEST:
+    if enough:
         pool = found.train.pooled(seed)
         ladder = LADDERS[dataset.task]
-        choice = choose(pool, ladder=ladder, method=method, metric=deciding, seed=seed, budget=limit)
+        choice = choose(
+            pool,
+            ladder=ladder,
+            method=method,
+            metric=deciding,
+            seed=seed,
+            budget=limit,
+            keep=Keep(keep, probes) if probes and keep is not None else None,
+        )
         transform = choice.fit(seed, limit)
     clock.stop("tune")
 
-    verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit)
-    keep = verdict.decision == "tune" or force
-    shipped = transform if keep else Identity()
-    head = classifier(found, choice if keep else None, shipped, seed)
+    verdict = judge(
+        dataset, found, pool, choice, transform, deciding, seed, clock, limit, probes=probes, keep=keep
+    )
+    better = verdict.decision == "tune" or force
+    shipped = transform if better else Identity()
+    head = classifier(found, choice if better else None, shipped, seed)
     return Tuned(
         encoder,
         shipped,
@@ -157,7 +177,7 @@ def fine_tune(
         },
         seed=seed,
         head=head,
-        settings=settings_of(method=method, metric=deciding, test=test, force=force),
+        settings=settings_of(method=method, metric=deciding, test=test, force=force, keep=keep),
     )
 
 

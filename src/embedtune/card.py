@@ -29,6 +29,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         _head(manifest),
         _verdict(manifest),
         _metrics(manifest),
+        _retention(manifest),
         _classifier(manifest),
         _how_to(manifest),
         _facts(manifest),
@@ -86,6 +87,30 @@ def _metrics(manifest: Mapping[str, Any]) -> str:
             *(f"| {name} | {_number(value)} |" for name, value, _ in rows),
         ]
     return "## Metrics\n\n" + "\n".join(lines) if rows else ""
+
+
+def _retention(manifest: Mapping[str, Any]) -> str:
+    """Say what the map does to items that it was not made for; nothing where the base is what ships."""
+    verdict = manifest.get("verdict")
+    kept = verdict.get("retention") if isinstance(verdict, Mapping) else None
+    if not kept or not manifest["transforms"]:
+        return ""
+    before, after = (
+        [mean, quantiles[0], quantiles[2], quantiles[4]]
+        for mean, quantiles in zip(kept["anisotropy"], kept["quantiles"], strict=True)
+    )
+    names = ("mean", "5 % quantile", "median", "95 % quantile")
+    return "\n".join(
+        [
+            "## What it keeps",
+            "",
+            f"Of the nearest others of {kept['n']} {kept['of']}, {kept['kept']:.0%} stay the nearest.",
+            "",
+            "| cosine of two of them | base | tuned |",
+            "| --- | --- | --- |",
+            *(f"| {name} | {a:.3f} | {b:.3f} |" for name, a, b in zip(names, before, after, strict=True)),
+        ]
+    )
 
 
 def _number(value: Any) -> str:

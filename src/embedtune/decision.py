@@ -13,6 +13,7 @@ from embedtune.judging.classified import Classified
 from embedtune.judging.comparison import Gain, Judged, Side, gain_of
 from embedtune.judging.estimate import TOLERATED, wrong_share
 from embedtune.judging.problem import Problem
+from embedtune.judging.retention import ProbeSet, retention
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice
@@ -27,6 +28,7 @@ NEIGHBOURS = 10
 """Nearest items whose change says how much of the map has moved."""
 
 TOO_FEW: Decision = "do not tune: too few labels to tell"
+WORSE: Decision = "do not tune: worse"
 
 
 class Clock:
@@ -52,6 +54,9 @@ def judge(
     seed: int,
     clock: Clock,
     budget: Budget,
+    *,
+    probes: ProbeSet | None = None,
+    keep: float | None = None,
 ) -> Verdict:
     """Judge what was chosen, and decide.
 
@@ -75,6 +80,10 @@ def judge(
         Told when it is done.
     budget : Budget
         What is left for the learning curve.
+    probes : ProbeSet, optional
+        Items that say how much general ability is kept; None where there are none.
+    keep : float, optional
+        The share of their neighbours that had to be kept.
     """
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
@@ -113,6 +122,9 @@ def judge(
             reasons = [*reasons, "the time budget ended: some candidates were not tried"]
         else:  # nothing is known of the labels
             reasons, needed = ["the time budget ended: nothing could be tried, so the base is kept"], None
+    if keep and choice and choice.shown.followed == 0 and (keep >= 1 or choice.shown.candidate):
+        what = "nothing may move" if keep >= 1 else "every map that was tried moves more"
+        decision, reasons, needed = WORSE, [f"{what} (keep {keep:g}), so the base is kept"], None
     if found.made and test is None:
         only = f"all labels were made from the collection: label some real {rows} to judge what they bring"
         decision, reasons, needed = TOO_FEW, [only], None
@@ -134,13 +146,14 @@ def judge(
         decision=decision,
         reasons=reasons,
         method=choice.shown.name if choice else "identity",
-        strength=choice.shown.strength if choice and choice.shown.candidate else 0.0,
+        strength=round(choice.shown.followed, 4) if choice else 0.0,
         labels=found.labels,
         labels_needed=needed,
         out_of_fold=None if corrected is None else _plain(corrected),
         wrong_labels=None if wrong is None else round(wrong, 4),
         curve=curve.to_dict() if curve else None,
         moved=_moved(pool, transform, seed),
+        retention=retention(probes, transform, asked=keep).to_dict() if probes else None,
         candidates=_candidates(choice),
         seconds=clock.seconds,
         stopped=bool(choice and choice.stopped),
@@ -204,7 +217,7 @@ def _candidates(choice: Choice | None) -> list[dict[str, Any]]:
     return [
         {
             "method": tried.name,
-            "strength": tried.strength if tried.candidate else 0.0,
+            "strength": round(tried.followed, 4),
             "score": round(tried.mean, 6),
             "harms": tried.harms,
             "chosen": tried is choice.chosen,

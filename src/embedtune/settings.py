@@ -25,12 +25,15 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def settings_of(*, method: str, metric: str, test: str, force: bool) -> dict[str, Any]:
+def settings_of(
+    *, method: str, metric: str, test: str, force: bool, keep: float | None = None
+) -> dict[str, Any]:
     """Give the settings that a result depends on beside data, base and seed, for the manifest.
 
     A time budget is not among them: unless it ended the work, it changed nothing.
     """
-    return {"method": method, "metric": metric, "test": test, "force": force, "code": code_hash()}
+    given = {"method": method, "metric": metric, "test": test, "force": force, "keep": keep}
+    return {**given, "code": code_hash()}
 
 
 def same_inputs(

@@ -58,6 +58,13 @@ def tune(
             help="DATA has texts alone: learn from titles, headings, first sentences; judge on --test FILE.",
         ),
     ] = False,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of general texts' neighbours that is kept: 0.9; 1 moves nothing.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -100,6 +107,7 @@ def tune(
             task=task,
             roles=roles,
             force=force,
+            keep=keep,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())

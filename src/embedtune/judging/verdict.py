@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from embedtune.judging.comparison import Gain, Side
+from embedtune.judging.retention import Retention
 
 Decision = Literal[
     "tune",
@@ -105,6 +106,8 @@ class Verdict(Evaluation):
     """Gains with fewer labels, and what twice and five times as many would bring."""
     moved: dict[str, float] = field(default_factory=dict)
     """Share of the ten nearest documents that changed."""
+    retention: dict[str, Any] | None = None
+    """What the map does to items that it was not made for, see :mod:`embedtune.judging.retention`."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
@@ -122,6 +125,8 @@ class Verdict(Evaluation):
         for one in self.curve["forecasts"] if self.curve else ():
             between = "{:+.3f} to {:+.3f}".format(*one["more_ci95"])
             lines.append(f"{one['labels']:,} labels would bring about {one['more']:+.3f} more ({between})")
+        if self.retention and self.method != "identity":
+            lines.append(Retention.from_dict(self.retention).text())
         return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from embedtune.judging.compare import best_mean, randomisation_test, simplest_wi
 from embedtune.judging.comparison import Gain
 from embedtune.judging.estimate import estimate
 from embedtune.judging.folded import Candidate, Folded, OutOfBudget
+from embedtune.judging.keeping import Keep
 from embedtune.judging.problem import FAR, Problem
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
@@ -50,6 +51,11 @@ class Tried:
     def name(self) -> str:
         """Name of the method."""
         return "identity" if self.candidate is None else self.candidate.name
+
+    @property
+    def followed(self) -> float:
+        """How far the map was followed; below ``strength`` where a share of neighbours had to be kept."""
+        return 0.0 if self.candidate is None else self.candidate.followed(self.strength)
 
     @property
     def rung(self) -> int:
@@ -113,7 +119,14 @@ class Choice:
 
 
 def choose(
-    problem: Problem, *, ladder: Ladder, method: str, metric: str, seed: int, budget: Budget
+    problem: Problem,
+    *,
+    ladder: Ladder,
+    method: str,
+    metric: str,
+    seed: int,
+    budget: Budget,
+    keep: Keep | None = None,
 ) -> Choice:
     """Judge candidates out of fold and choose one; the base is always among them.
 
@@ -131,12 +144,17 @@ def choose(
         Seed of folds, samples and resamples.
     budget : Budget
         When to stop. A rung that cannot be finished in time is left out.
+    keep : Keep, optional
+        What every map has to keep. Each is followed no further before it is judged.
     """
     folded = Folded(problem, metric=metric, seed=seed)
     tried = [_judge(folded, None, 1.0, folded.base)]
     stopped = False
     climb = ladder(folded, tried) if method == "auto" else _single(method)
+    if keep is not None and keep.share >= 1:  # nothing may move
+        climb = iter(())
     for candidate in climb if len(folded.row) else ():  # one group of near-duplicates cannot be divided
+        candidate.keep = keep
         try:
             folded.run(candidate, budget)
         except OutOfBudget:

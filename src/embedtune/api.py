@@ -17,7 +17,8 @@ from embedtune.collect.probes import probes_of
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
-from embedtune.data.pairs import pairs_from_structure
+from embedtune.data.pairs import made_labels, pairs_from_structure
+from embedtune.data.written import QueryWriter
 from embedtune.decision import Clock, classifier, judge, on_test
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
@@ -52,6 +53,7 @@ def fine_tune(
     roles: dict[str, str | None] | None = None,
     force: bool = False,
     unlabelled: bool = False,
+    writer: QueryWriter | None = None,
     keep: float | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
@@ -85,6 +87,9 @@ def fine_tune(
         ``data`` is a collection without labels: learn from its structure, see
         :func:`embedtune.data.pairs.pairs_from_structure`. Made labels judge nothing: without real
         queries (``test``) the base is kept, unless ``force``.
+    writer : QueryWriter, optional
+        With ``unlabelled``: has a language model write queries for each text instead, see
+        :class:`embedtune.data.written.QueryWriter`; ``writer.estimate(data)`` says what that costs.
     keep : float, optional
         Share, from 0 to 1, of the neighbours of some 300 general sentences that the map has to keep, or of
         items of the data where the base reads no texts. Each candidate is followed only so far before it is
@@ -118,7 +123,12 @@ def fine_tune(
     keep = checked_share(keep)
     clock = Clock(started)
 
-    dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles)
+    if writer is not None and not unlabelled:
+        raise UserError("writer is for data without labels", fix="pass unlabelled=True too")
+    if unlabelled:
+        dataset = writer.dataset(data) if writer else pairs_from_structure(data)
+    else:
+        dataset = read(data, task=task, roles=roles)
     if test not in (*dataset.splits, HELD_OUT, "none"):
         if not Path(test).exists():
             raise DataError(
@@ -174,6 +184,7 @@ def fine_tune(
                 "documents": len(dataset.documents),
                 "judgements": found.labels if dataset.task != "retrieval" else len(dataset.qrels),
             },
+            **({"made": made} if (made := made_labels(dataset)) else {}),
         },
         seed=seed,
         head=head,

@@ -204,6 +204,8 @@ def _facts(manifest: Mapping[str, Any]) -> str:
     if data:
         counts = ", ".join(f"{value} {name}" for name, value in sorted((data.get("counts") or {}).items()))
         facts.append(f"data: {data.get('task', 'unknown task')}{', ' if counts else ''}{counts}")
+        if made := data.get("made"):
+            facts.append(f"labels: {made['labels']} of {made['of']} were made, by {made['by']}")
         facts.append(f"data fingerprint: `{data.get('fingerprint', 'unknown')}`")
     if manifest.get("seed") is not None:
         facts.append(f"seed: {manifest['seed']}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
+from embedtune.data.pairs import made_labels
 from embedtune.judging.classified import Classified
 from embedtune.judging.comparison import Gain, Judged, Side, gain_of
 from embedtune.judging.estimate import TOLERATED, wrong_share
@@ -125,9 +126,13 @@ def judge(
     if keep and choice and choice.shown.followed == 0 and (keep >= 1 or choice.shown.candidate):
         what = "nothing may move" if keep >= 1 else "every map that was tried moves more"
         decision, reasons, needed = WORSE, [f"{what} (keep {keep:g}), so the base is kept"], None
-    if found.made and test is None:
-        only = f"all labels were made from the collection: label some real {rows} to judge what they bring"
+    made = made_labels(dataset)
+    if made and found.made and test is None:
+        only = f"all labels were made from the collection, by {made['by']}: label some real {rows} to judge"
         decision, reasons, needed = TOO_FEW, [only], None
+    elif made:
+        share = f"{made['labels']:,} labels were made, by {made['by']}; they train, and real ones judge"
+        reasons = [*reasons, share]
     gain = test or corrected or Gain(0.0, (0.0, 0.0), 1.0, 0)
     nobody = Side(None, None, None, 0, 0, 0)
     clock.stop("judge")
@@ -153,6 +158,7 @@ def judge(
         wrong_labels=None if wrong is None else round(wrong, 4),
         curve=curve.to_dict() if curve else None,
         moved=_moved(pool, transform, seed),
+        made=made,
         retention=retention(probes, transform, asked=keep).to_dict() if probes else None,
         candidates=_candidates(choice),
         seconds=clock.seconds,

@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chat_endpoint import KEY, Endpoint, answer
 
 from embedtune.data.written import QueryWriter
 from embedtune.errors import UserError
 
 pytest.importorskip("httpx")
 
-KEY = "sk-secret-of-the-test"
 TEXTS = [f"Text number {n} is about the heart." for n in range(8)]
-
-
-def answer(
-    content: object, *, finish: str = "stop", usage: dict[str, int] | None = None
-) -> tuple[int, bytes]:
-    body = {"choices": [{"message": {"content": content}, "finish_reason": finish}]}
-    return 200, json.dumps(body | ({"usage": usage} if usage else {})).encode()
-
-
-class Endpoint:
-    """A server that gives what ``reply`` makes of a request's body."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict] = []
-        self.keys: set[str | None] = set()
-        self.reply: Callable[[dict], tuple[int, bytes]] = lambda body: answer("is my heart well?")
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.asked.append(body)
-                endpoint.keys.add(self.headers.get("Authorization"))
-                status, content = endpoint.reply(body)
-                try:
-                    self.send_response(status)
-                    self.send_header("Content-Length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-                except OSError:  # whoever asked has gone
-                    pass
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/v1"
 
 
 @pytest.fixture

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedtune.cli.options import (
+    ApiBase,
+    ApiKeyEnv,
     Base,
     Budget,
     Json,
+    MaxCost,
     Metric,
     Out,
     Roles,
@@ -25,6 +27,16 @@ from embedtune.cli.options import (
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
 from embedtune.cli.verdict import show_verdict
+from embedtune.cli.writing import (
+    ApiTimeout,
+    PerDocument,
+    PriceIn,
+    PriceOut,
+    WriteQueries,
+    Writing,
+    Yes,
+    without_labels,
+)
 from embedtune.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,6 +70,15 @@ def tune(
             help="DATA has texts alone: learn from titles, headings, first sentences; judge on --test FILE.",
         ),
     ] = False,
+    write_queries: WriteQueries = None,
+    per_document: PerDocument = 2,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    api_timeout: ApiTimeout = 60.0,
+    max_cost: MaxCost = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    yes: Yes = False,
     keep: Annotated[
         float | None,
         typer.Option(
@@ -88,8 +109,21 @@ def tune(
         fix="choose another folder, or replace a tuned model with --overwrite",
     )
     roles = parse_roles(role)
+    if write_queries is not None and not unlabelled:
+        raise UserError("--write-queries is for texts without labels", fix="add --unlabelled")
     if unlabelled:
-        dataset = from_structure(data)
+        writing = Writing(
+            model=write_queries,
+            api_base=api_base,
+            key_variable=api_key_env,
+            per_document=per_document,
+            max_cost=max_cost,
+            price_in=price_in,
+            price_out=price_out,
+            timeout=api_timeout,
+            yes=yes,
+        )
+        dataset = without_labels(output, data, writing)
     else:
         dataset = read(parse_sources(data), task=task, roles=roles, skip_bad=skip_bad)  # type: ignore[arg-type]
     given = shlex.join(data)
@@ -116,15 +150,6 @@ def tune(
     output.say(saved_line(tuned.verdict.decision, str(out), force=force))
     output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
     output.write({**tuned.verdict.to_dict(), "out": out})
-
-
-def from_structure(data: list[str]) -> Dataset:
-    """Make pairs from the structure of one collection without labels."""
-    from embedtune.data.pairs import pairs_from_structure
-
-    if len(data) != 1:
-        raise UserError(f"--unlabelled takes one collection, not {len(data)}", fix="put them into one file")
-    return pairs_from_structure(Path(data[0]))
 
 
 def show_findings(output: Output, dataset: Dataset, *, command: str) -> None:

@@ -38,9 +38,11 @@ def probes_of(
         None where the base has a price and nothing has to be kept, or there are too few items.
     """
     if encoder.content == "text":
-        if hasattr(encoder, "cost") and not needed:
+        texts = list(probe_texts())
+        cost = getattr(encoder, "cost", None)
+        if not needed and cost is not None and cost(texts) is not None:
             return None
-        return ProbeSet(encode(encoder, list(probe_texts()), "document", progress))
+        return ProbeSet(encode(encoder, texts, "document", progress))
     count = len(dataset.documents)
     k = min(NEIGHBOURS, count // 3)
     if k < 1:

@@ -102,6 +102,8 @@ class Verdict(Evaluation):
     """Gain, interval and p-value out of fold, corrected for choosing among the candidates."""
     wrong_labels: float | None = None
     """Share of the labels that look drawn by chance; None where that cannot be told."""
+    made: dict[str, Any] | None = None
+    """How many judgements were made rather than given, of how many, and by what; None where none were."""
     curve: dict[str, Any] | None = None
     """Gains with fewer labels, and what twice and five times as many would bring."""
     moved: dict[str, float] = field(default_factory=dict)

@@ -29,6 +29,7 @@ from embedtune.judging.keeping import Keep, checked_share
 from embedtune.judging.metrics import parse_metric
 from embedtune.judging.verdict import FEWEST, Evaluation
 from embedtune.models import open_model
+from embedtune.sameness import check_sameness, threshold_of
 from embedtune.settings import settings_of
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
@@ -55,6 +56,8 @@ def fine_tune(
     unlabelled: bool = False,
     writer: QueryWriter | None = None,
     keep: float | None = None,
+    same_at: float | None = None,
+    precision: float | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -94,6 +97,9 @@ def fine_tune(
         Share, from 0 to 1, of the neighbours of some 300 general sentences that the map has to keep, or of
         items of the data where the base reads no texts. Each candidate is followed only so far before it is
         judged; 1 lets nothing move.
+    same_at, precision : float, optional
+        For scored pairs: the score from which a pair is the same, and the precision that the threshold of
+        :meth:`Tuned.same` is to reach; see :func:`embedtune.sameness.threshold_of`.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -139,6 +145,7 @@ def fine_tune(
     _checked_method(dataset, method)
     if metric is not None:
         _checked_metric(dataset, metric)
+    check_sameness(dataset, same_at, precision)
     clock.stop("read")
 
     encoder = load_encoder(base_model)
@@ -170,7 +177,7 @@ def fine_tune(
     )
     better = verdict.decision == "tune" or force
     shipped = transform if better else Identity()
-    head = classifier(found, choice if better else None, shipped, seed)
+    head = classifier(found, choice, shipped, seed, progress)
     return Tuned(
         encoder,
         shipped,
@@ -188,7 +195,18 @@ def fine_tune(
         },
         seed=seed,
         head=head,
-        settings=settings_of(method=method, metric=deciding, test=test, force=force, keep=keep),
+        threshold=threshold_of(
+            found, choice if better else None, same_at=same_at, precision=precision, seed=seed
+        ),
+        settings=settings_of(
+            method=method,
+            metric=deciding,
+            test=test,
+            force=force,
+            keep=keep,
+            same_at=same_at,
+            precision=precision,
+        ),
     )
 
 

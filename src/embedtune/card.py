@@ -31,6 +31,7 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         _metrics(manifest),
         _retention(manifest),
         _classifier(manifest),
+        _threshold(manifest),
         _how_to(manifest),
         _facts(manifest),
         _limits(manifest),
@@ -146,10 +147,29 @@ def _classifier(manifest: Mapping[str, Any]) -> str:
     return "## Classifier\n\n" + "\n".join(f"- {fact}" for fact in facts)
 
 
+def _threshold(manifest: Mapping[str, Any]) -> str:
+    """Say from where on two texts are the same, and how often that is right."""
+    found = manifest.get("threshold")
+    if not found:
+        return ""
+    facts = [
+        f"Two texts are the same from a similarity of {found['threshold']:.4f} on; meant by the same is a "
+        f"score of at least {found['same_at']:g}.",
+        f"It was chosen for {found['aim']} on {found['n']} pairs, {found['n_same']} of them the same, under "
+        "maps that were not fitted to them.",
+    ]
+    for name in ("precision", "recall"):
+        low, high = found[f"{name}_ci95"]
+        facts.append(f"{name}: {found[name]:.3f} (95 % interval {low:.3f} to {high:.3f})")
+    return "## The same or not\n\n" + "\n".join(f"- {fact}" for fact in facts)
+
+
 def _more_uses(manifest: Mapping[str, Any]) -> str:
     uses = ""
     if manifest.get("head"):
         uses += 'classes = tuned.predict(["a text", "another"])\n'
+    if manifest.get("threshold"):
+        uses += 'same, similarity = tuned.same(["a text"], ["another"])\n'
     if (manifest.get("data") or {}).get("task") == "recommendation":
         uses += (
             'items = {"id-1": "a text", "id-2": "another", "id-3": "a third"}\n'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,21 +185,41 @@ def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, se
     )
 
 
-def classifier(found: Collected, choice: Choice | None, shipped: Transform, seed: int) -> Head | None:
-    """Fit a classifier on what is shipped, calibrated out of fold; None where there is nothing to fit."""
+def classifier(
+    found: Collected,
+    choice: Choice | None,
+    shipped: Transform,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Head | None:
+    """Fit a classifier on what is shipped, calibrated out of fold; None where there is nothing to fit.
+
+    Parameters
+    ----------
+    found : Collected
+        The labels that train.
+    choice : Choice, optional
+        What was found, whose folds are taken; None where there were too few labels to try anything.
+    shipped : Transform
+        The choice's map, or the identity where the base is kept.
+    seed : int
+        Which folds, where there was no choice.
+    progress : callable, optional
+        Called with ("head", done, total).
+    """
     problem = found.train
     if not isinstance(problem, Classified) or found.labels < FEWEST or len(problem.items.classes) < 2:
         return None
-    rounds = problem.rounds(seed)
+    rounds = choice.folded.rounds if choice is not None else problem.rounds(seed)
     if not rounds:
         return None
     from embedtune.head import fit_head
 
     maps: list[Transform] = [Identity() for _ in rounds]
-    if choice is not None and choice.shown.candidate is not None:
+    if choice is not None and choice.shown.candidate is not None and not isinstance(shipped, Identity):
         candidate, strength = choice.shown.candidate, choice.shown.strength
         maps = [choice.folded.fitted(candidate, strength, i) for i in range(len(rounds))]
-    return fit_head(problem, shipped, fitted=maps, seed=seed)
+    return fit_head(problem, shipped, fitted=maps, seed=seed, rounds=rounds, progress=progress)
 
 
 def _folded(choice: Choice | None, found: Collected, seed: int) -> Judged | None:

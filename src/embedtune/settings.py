@@ -26,13 +26,21 @@ def code_hash() -> str:
 
 
 def settings_of(
-    *, method: str, metric: str, test: str, force: bool, keep: float | None = None
+    *,
+    method: str,
+    metric: str,
+    test: str,
+    force: bool,
+    keep: float | None = None,
+    same_at: float | None = None,
+    precision: float | None = None,
 ) -> dict[str, Any]:
     """Give the settings that a result depends on beside data, base and seed, for the manifest.
 
     A time budget is not among them: unless it ended the work, it changed nothing.
     """
     given = {"method": method, "metric": metric, "test": test, "force": force, "keep": keep}
+    given |= {"same_at": same_at, "precision": precision}
     return {**given, "code": code_hash()}
 
 

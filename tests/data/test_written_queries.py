@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from chat_endpoint import KEY, Endpoint, answer
 
+from embedtune.data.chat_answers import retry_after
 from embedtune.data.written import QueryWriter
 from embedtune.errors import UserError
 
@@ -182,3 +186,34 @@ def test_several_at_a_time_give_the_same(endpoint: Endpoint, tmp_path: Path) -> 
 def test_settings_that_cannot_work_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(UserError):
         QueryWriter(**{"endpoint": "http://localhost/v1", "model": "small", **options})
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("0", 0),
+        ("17", 17),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),  # long past
+        ("soon", None),
+        ("", None),
+        ("-5", None),
+        ("\u0663", None),
+    ],
+)
+def test_the_time_that_an_endpoint_asks_to_wait(said: str, seconds: float | None) -> None:
+    assert retry_after(SimpleNamespace(headers={"Retry-After": said})) == seconds
+
+
+def test_a_date_to_wait_for_is_one() -> None:
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=100))
+    assert retry_after(SimpleNamespace(headers={"Retry-After": when})) == pytest.approx(100, abs=5)
+
+
+def test_whole_or_not_at_all(endpoint: Endpoint) -> None:
+    endpoint.reply = lambda body: answer("")
+    with pytest.raises(UserError, match=r"no answer can be used; the last: data:2: the message is empty"):
+        writer(endpoint).dataset(TEXTS[:2])
+    endpoint.reply = lambda body: answer("good" if TEXTS[2] in body["messages"][0]["content"] else "")
+    made = writer(endpoint).dataset(TEXTS[:3])
+    assert made.roles["made by"] == "small (1 queries written)"
+    assert made.roles["left out"].startswith("2 texts without a usable answer, the first data:1: ")

@@ -86,6 +86,14 @@ def tune(
             help="Share of general texts' neighbours that is kept: 0.9; 1 moves nothing.",
         ),
     ] = None,
+    same_at: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="Of scored pairs: from which score on two texts are the same."),
+    ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="What the threshold of the same is to reach; else the best F1."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -142,14 +150,20 @@ def tune(
             roles=roles,
             force=force,
             keep=keep,
+            same_at=same_at,
+            precision=precision,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())
+    if tuned.threshold is not None:
+        output.say()
+        output.say(tuned.threshold.text())
     tuned.save(out, overwrite=overwrite)
     output.say()
     output.say(saved_line(tuned.verdict.decision, str(out), force=force))
     output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
-    output.write({**tuned.verdict.to_dict(), "out": out})
+    threshold = tuned.threshold.to_dict() if tuned.threshold else None
+    output.write({**tuned.verdict.to_dict(), "threshold": threshold, "out": out})
 
 
 def show_findings(output: Output, dataset: Dataset, *, command: str) -> None:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,8 @@ def fine_tune(
     if writer is not None and not unlabelled:
         raise UserError("writer is for data without labels", fix="pass unlabelled=True too")
     if unlabelled:
-        dataset = writer.dataset(data) if writer else pairs_from_structure(data)
+        told = partial(progress, "write queries") if progress else None
+        dataset = writer.dataset(data, progress=told) if writer else pairs_from_structure(data)
     else:
         dataset = read(data, task=task, roles=roles)
     if test not in (*dataset.splits, HELD_OUT, "none"):
@@ -151,7 +153,9 @@ def fine_tune(
     encoder = load_encoder(base_model)
     found = collect(dataset, encoder, test=test, progress=progress)
     enough = found.labels >= FEWEST
-    probes = probes_of(dataset, encoder, seed=seed, needed=keep is not None) if enough else None
+    probes = (
+        probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress) if enough else None
+    )
     clock.stop("encode")
 
     choice: Choice | None = None

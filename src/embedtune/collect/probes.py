@@ -31,18 +31,21 @@ def probes_of(
         Which of them.
     needed : bool
         Whether a share has to be kept. Otherwise a base that has a price is not asked.
+    progress : callable, optional
+        Called with ("encode probes", done, total).
 
     Returns
     -------
     ProbeSet or None
         None where the base has a price and nothing has to be kept, or there are too few items.
     """
+    told = None if progress is None else _renamed(progress)
     if encoder.content == "text":
         texts = list(probe_texts())
         cost = getattr(encoder, "cost", None)
         if not needed and cost is not None and cost(texts) is not None:
             return None
-        return ProbeSet(encode(encoder, texts, "document", progress))
+        return ProbeSet(encode(encoder, texts, "document", told))
     count = len(dataset.documents)
     k = min(NEIGHBOURS, count // 3)
     if k < 1:
@@ -51,4 +54,8 @@ def probes_of(
     names = items_of(dataset, encoder, "document", rows)
     by_name = encoder.content == "id" and dataset.task == "retrieval"  # as a map of documents knows them
     ids = names if by_name else [dataset.document_ids[row] for row in rows]
-    return ProbeSet(encode(encoder, names, "document", progress), ids, OWN_ITEMS, k)
+    return ProbeSet(encode(encoder, names, "document", told), ids, OWN_ITEMS, k)
+
+
+def _renamed(progress: Progress) -> Progress:
+    return lambda stage, done, total: progress("encode probes", done, total)

@@ -89,6 +89,7 @@ def test_overwrite_replaces_a_tuned_model(run, pairs, tiny_model, tmp_path):
         (["--base", "no-such-model"], "no-such-model"),
         (["--method", "no-such-method"], "no-such-method"),
         (["--metric", "no-such-metric"], "no-such-metric"),
+        (["--keep", "1.5"], "keep is 1.5"),
         (["--budget", "a while"], "a while"),
         (["--role", "query=no-such-column"], "no-such-column"),
         (["--task", "no-such-task"], "no-such-task"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -63,10 +64,7 @@ def test_it_is_that_of_pairs_that_the_map_was_not_fitted_to() -> None:
     for i, one in enumerate(choice.folded.rounds):
         mapped = choice.folded.fitted(choice.chosen.candidate, choice.chosen.strength, i)
         similarity[one.held] = found.train.similarities(mapped, one.held)
-    order = choice.folded.row
-    known = calibrate(
-        similarity[order], found.train.score[order] == 1, groups=found.train.groups[order], same_at=1
-    )
+    known = calibrate(similarity, found.train.score == 1, groups=found.train.groups, same_at=1)
     assert threshold == known
     fitted = calibrate(found.train.similarities(choice.fit(0, Budget())), found.train.score == 1)
     assert fitted.precision + fitted.recall > threshold.precision + threshold.recall  # what that would hide
@@ -76,6 +74,29 @@ def test_it_is_that_of_pairs_that_the_map_was_not_fitted_to() -> None:
         found.train.similarities(Identity()), found.train.score == 1, groups=found.train.groups, same_at=1
     )
     assert base.precision < threshold.precision
+
+
+def test_a_pair_that_is_held_out_twice_counts_once_as_new_pairs_come() -> None:
+    encoder, rows = world(60)
+    found = collect(read(rows), encoder, test="test")
+    train = found.train
+    half = np.arange(60) < 40
+    rounds = [SimpleNamespace(held=np.flatnonzero(half)[::-1]), SimpleNamespace(held=np.arange(60))]
+    folded = SimpleNamespace(
+        rounds=rounds,
+        row=np.concatenate([one.held for one in rounds]),
+        natural=np.arange(100) < 40,
+        fitted=lambda candidate, strength, i: Identity(),
+    )
+    choice = SimpleNamespace(folded=folded, shown=SimpleNamespace(candidate="any", strength=1.0))
+    threshold = threshold_of(found, choice)  # type: ignore[arg-type]
+    similarity = train.similarities(Identity())
+    assert threshold == calibrate(
+        similarity[half], train.score[half] == 1, groups=train.groups[half], same_at=1
+    )
+    folded.natural = np.zeros(100, bool)  # all by force: then each once
+    threshold = threshold_of(found, choice)  # type: ignore[arg-type]
+    assert threshold == calibrate(similarity, train.score == 1, groups=train.groups, same_at=1)
 
 
 def test_the_artifact_says_the_same_or_not(tuned: Tuned, tmp_path: Path) -> None:

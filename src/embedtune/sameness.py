@@ -7,7 +7,7 @@ import numpy as np
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
 from embedtune.errors import UserError
-from embedtune.judging.scored import Scored
+from embedtune.judging.scored import Rows, Scored
 from embedtune.judging.threshold import Flags, Threshold, Values, calibrate, same_by_score
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice
@@ -74,7 +74,7 @@ def threshold_of(
     level = _level(problem.score) if same_at is None else same_at
     similarity, rows = _out_of_fold(problem, choice)
     same: Flags = np.asarray(problem.score[rows] >= level)
-    if min(same.sum(), (~same).sum()) < FEWEST:
+    if min(same.sum(), (~same).sum()) < FEWEST or len(np.unique(problem.groups[rows])) < 2:
         return None
     return calibrate(
         similarity, same, precision=precision, groups=problem.groups[rows], same_at=level, seed=seed
@@ -88,13 +88,19 @@ def _level(score: Values) -> float:
     return float(levels[0] + UPPER * (levels[-1] - levels[0]))
 
 
-def _out_of_fold(problem: Scored, choice: Choice | None) -> tuple[Values, np.ndarray]:
-    """Give similarities of pairs under maps that have not seen them, and the pairs' rows."""
+def _out_of_fold(problem: Scored, choice: Choice | None) -> tuple[Values, Rows]:
+    """Give similarities of pairs under maps that have not seen them, and the pairs' rows, each once.
+
+    Pairs that are held out as new ones come go before those that are held out by force.
+    """
     candidate = choice.shown.candidate if choice else None
     if choice is None or candidate is None:
         return problem.similarities(Identity()), problem.everything
+    folded = choice.folded
     parts = [
-        problem.similarities(choice.folded.fitted(candidate, choice.shown.strength, i), one.held)
-        for i, one in enumerate(choice.folded.rounds)
+        problem.similarities(folded.fitted(candidate, choice.shown.strength, i), one.held)
+        for i, one in enumerate(folded.rounds)
     ]
-    return np.concatenate(parts), choice.folded.row
+    kept = np.flatnonzero(folded.natural) if folded.natural.any() else np.arange(len(folded.row))
+    kept = kept[np.unique(folded.row[kept], return_index=True)[1]]
+    return np.concatenate(parts)[kept], folded.row[kept]

@@ -155,6 +155,8 @@ def calibrate(
             fix="label at least two pairs of each kind, better fifty",
         )
     fold = _folds(is_same, groups, seed)
+    if not fold.any():
+        raise UserError("all pairs are in one group, so none judges a threshold of the others")
     called = np.zeros(len(x), bool)
     for one in np.unique(fold):
         rest = fold != one

@@ -198,3 +198,19 @@ def test_the_vote_by_hand() -> None:
     np.testing.assert_allclose(
         head.predict_proba(np.array([[1, 0]], np.float32)), [[0.787, 0.213]], atol=1e-3
     )
+
+
+def test_progress_is_told_and_rounds_that_are_there_are_taken() -> None:
+    problem = Classified(world(200), np.arange(200))
+    rounds = problem.rounds(0)
+    told: list[tuple[str, int, int]] = []
+    given = fit_head(
+        problem, Identity(), strengths=(1.0, 10.0), scales=(40.0,), rounds=rounds,
+        progress=lambda *now: told.append(now),
+    )  # fmt: skip
+    total = 3 * len(rounds) + 1
+    assert told == [("head", done, total) for done in range(total + 1)]
+    own = fit_head(problem, Identity(), strengths=(1.0, 10.0), scales=(40.0,))
+    assert given.temperature == own.temperature
+    fewer = fit_head(problem, Identity(), strengths=(1.0,), scales=(40.0,), rounds=rounds[:1])
+    assert fewer.curve.shape[1] < own.curve.shape[1]

@@ -11,7 +11,15 @@ import pytest
 from embedtune import settings
 from embedtune.settings import code_hash, same_inputs, settings_of
 
-SETTINGS = {"method": "auto", "metric": "ndcg@10", "test": "test", "force": False}
+SETTINGS = {
+    "method": "auto",
+    "metric": "ndcg@10",
+    "test": "test",
+    "force": False,
+    "keep": 0.9,
+    "same_at": 4.0,
+    "precision": 0.9,
+}
 DATA, BASE = SimpleNamespace(fingerprint="d"), SimpleNamespace(fingerprint="b")
 
 

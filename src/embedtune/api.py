@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,26 @@ import numpy as np
 
 from embedtune.artifact import Tuned
 from embedtune.collect import HELD_OUT, Collected, collect
+from embedtune.collect.probes import probes_of
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
-from embedtune.data.pairs import pairs_from_structure
+from embedtune.data.pairs import made_labels, pairs_from_structure
 from embedtune.data.slices import as_names, slice_values
+from embedtune.data.written import QueryWriter
 from embedtune.decision import Clock, classifier, judge, on_test
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
 from embedtune.judging.classified import MULTI, SINGLE
 from embedtune.judging.comparison import Gain
 from embedtune.judging.correlation import CORRELATIONS
+from embedtune.judging.keeping import Keep, checked_share
 from embedtune.judging.metrics import parse_metric
 from embedtune.judging.slices import slice_gains, slices_of
 from embedtune.judging.verdict import FEWEST, Evaluation
 from embedtune.models import open_model
 from embedtune.parts import Sliced, spots_of
+from embedtune.sameness import check_sameness, threshold_of
 from embedtune.settings import settings_of
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
@@ -54,6 +59,10 @@ def fine_tune(
     force: bool = False,
     unlabelled: bool = False,
     slices: Sequence[str] = (),
+    writer: QueryWriter | None = None,
+    keep: float | None = None,
+    same_at: float | None = None,
+    precision: float | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -89,6 +98,16 @@ def fine_tune(
     slices : sequence of str
         Columns by whose values the result is given too, ``["department"]``: no value of many rows may
         lose. A Dataset must have been read with them.
+    writer : QueryWriter, optional
+        With ``unlabelled``: has a language model write queries for each text instead, see
+        :class:`embedtune.data.written.QueryWriter`; ``writer.estimate(data)`` says what that costs.
+    keep : float, optional
+        Share, from 0 to 1, of the neighbours of some 300 general sentences that the map has to keep, or of
+        items of the data where the base reads no texts. Each candidate is followed only so far before it is
+        judged; 1 lets nothing move.
+    same_at, precision : float, optional
+        For scored pairs: the score from which a pair is the same, and the precision that the threshold of
+        :meth:`Tuned.same` is to reach; see :func:`embedtune.sameness.threshold_of`.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -115,11 +134,17 @@ def fine_tune(
     limit = Budget(None if budget is None else started + seconds(budget), progress)
     if method != "auto":
         TUNERS[method]  # an unknown method is told before any work
+    keep = checked_share(keep)
     clock = Clock(started)
 
     slices = as_names(slices)
-    own = () if unlabelled else slices  # what is made of a collection has no columns
-    dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles, slices=own)
+    if writer is not None and not unlabelled:
+        raise UserError("writer is for data without labels", fix="pass unlabelled=True too")
+    if unlabelled:  # what is made of a collection has no columns
+        told = partial(progress, "write queries") if progress else None
+        dataset = writer.dataset(data, progress=told) if writer else pairs_from_structure(data)
+    else:
+        dataset = read(data, task=task, roles=roles, slices=slices)
     if test not in (*dataset.splits, HELD_OUT, "none"):
         if not Path(test).exists():
             raise DataError(
@@ -132,17 +157,22 @@ def fine_tune(
         _checked_metric(dataset, metric)
     for name in slices:
         slice_values(dataset, name)  # a column that cannot be used is told before any work
+    check_sameness(dataset, same_at, precision)
     clock.stop("read")
 
     encoder = load_encoder(base_model)
     found = collect(dataset, encoder, test=test, progress=progress)
+    enough = found.labels >= FEWEST
+    probes = (
+        probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress) if enough else None
+    )
     clock.stop("encode")
 
     choice: Choice | None = None
     transform: Transform = Identity()
     pool, deciding = found.train, metric or found.metrics[0]
     parts = Sliced(*(slices_of(dataset, slices, rows) for rows in (found.train_from, found.test_from)))
-    if found.labels >= FEWEST:
+    if enough:
         pool = found.train.pooled(seed)
         ladder = LADDERS[dataset.task]
         choice = choose(
@@ -153,14 +183,28 @@ def fine_tune(
             seed=seed,
             budget=limit,
             slices=parts.train,
+            keep=Keep(keep, probes) if probes and keep is not None else None,
         )
         transform = choice.fit(seed, limit)
     clock.stop("tune")
 
-    verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit, parts)
-    keep = verdict.decision == "tune" or force
-    shipped = transform if keep else Identity()
-    head = classifier(found, choice if keep else None, shipped, seed)
+    verdict = judge(
+        dataset,
+        found,
+        pool,
+        choice,
+        transform,
+        deciding,
+        seed,
+        clock,
+        limit,
+        slices=parts,
+        probes=probes,
+        keep=keep,
+    )
+    better = verdict.decision == "tune" or force
+    shipped = transform if better else Identity()
+    head = classifier(found, choice, shipped, seed, progress)
     return Tuned(
         encoder,
         shipped,
@@ -174,10 +218,23 @@ def fine_tune(
                 "documents": len(dataset.documents),
                 "judgements": found.labels if dataset.task != "retrieval" else len(dataset.qrels),
             },
+            **({"made": made} if (made := made_labels(dataset)) else {}),
         },
         seed=seed,
         head=head,
-        settings=settings_of(method=method, metric=deciding, test=test, force=force, slices=slices),
+        threshold=threshold_of(
+            found, choice if better else None, same_at=same_at, precision=precision, seed=seed
+        ),
+        settings=settings_of(
+            method=method,
+            metric=deciding,
+            test=test,
+            force=force,
+            slices=slices,
+            keep=keep,
+            same_at=same_at,
+            precision=precision,
+        ),
     )
 
 

@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,18 @@ from embedtune.types import Encoder, Similarity, Transform, Vectors
 
 if TYPE_CHECKING:
     from embedtune.head import Head
+    from embedtune.judging.threshold import Threshold
 
 __all__ = ["Documents", "Hit", "Tuned", "load"]
+
+
+class Same(NamedTuple):
+    """Whether pairs are the same, and how similar they are."""
+
+    same: NDArray[np.bool_]
+    """Of each pair, (n,)."""
+    similarity: NDArray[np.float64]
+    """Cosine, or inner product where the base is compared by it; higher is more similar, (n,)."""
 
 
 @dataclass(eq=False)
@@ -53,6 +63,8 @@ class Tuned:
         What was saved or loaded last; empty before.
     head : Head, optional
         A classifier of the tuned vectors, as :func:`embedtune.head.fit_head` fits it.
+    threshold : Threshold, optional
+        The similarity from which two texts are the same, as :func:`embedtune.sameness.threshold_of` gives it.
     """
 
     encoder: Encoder
@@ -64,6 +76,7 @@ class Tuned:
     settings: Mapping[str, Any] = field(default_factory=dict)
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
     head: Head | None = None
+    threshold: Threshold | None = None
     _last: tuple[Searched, Transform, Vectors] | None = field(default=None, init=False, repr=False)
     _folder: Path | None = field(default=None, init=False, repr=False)
 
@@ -199,6 +212,31 @@ class Tuned:
         """
         return self._classifier(texts).predict_proba(self.encode_documents(texts))
 
+    def same(self, a: Sequence[str], b: Sequence[str]) -> Same:
+        """Say of each pair of texts whether they are the same, by the calibrated threshold.
+
+        Parameters
+        ----------
+        a, b : sequence of str
+            As many each; ids where the base has precomputed vectors. Which side a text is on plays no part.
+
+        Raises
+        ------
+        UserError
+            When there is no threshold, or the sides differ in length.
+        """
+        if self.threshold is None:
+            raise UserError(
+                "this model has no threshold of the same: it was not tuned on scored pairs of both kinds",
+                fix="tune on pairs with scores, or pass Tuned(..., threshold=...) from "
+                "embedtune.judging.threshold.calibrate",
+            )
+        if isinstance(a, str) or isinstance(b, str) or len(a) != len(b):
+            raise UserError("same compares two lists of texts of one length", fix="give same([a], [b])")
+        x = self.encode_documents([*a, *b])
+        similarity = np.einsum("ij,ij->i", x[: len(a)], x[len(a) :], dtype=np.float64)
+        return Same(self.threshold.same(similarity), similarity)
+
     def _classifier(self, texts: Sequence[str]) -> Head:
         if self.head is None:
             raise UserError(
@@ -271,6 +309,8 @@ class Tuned:
             from embedtune.head_files import save_head
 
             written["head"] = save_head(self.head, out, written["dimension"])
+        if self.threshold is not None:
+            written["threshold"] = self.threshold.to_dict()
         written = manifests.plain(written)
         (out / "README.md").write_text(model_card(written), "utf-8")
         written["files"] = manifests.checksums(out)
@@ -315,6 +355,8 @@ class Tuned:
                 from embedtune.head_files import load_head
 
                 tuned.head = load_head(read["head"], place, read["dimension"])
+            if read.get("threshold"):
+                tuned.threshold = _load_threshold(read["threshold"], place)
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
                 f"the manifest is incomplete ({error})",
@@ -353,6 +395,19 @@ def load(
 ) -> Tuned:
     """Load an artifact: :meth:`Tuned.load`."""
     return Tuned.load(folder, verify=verify, base=base)
+
+
+def _load_threshold(entry: Any, place: Path) -> Threshold:
+    from embedtune.judging.threshold import Threshold
+
+    try:
+        return Threshold.from_dict(entry)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"the threshold is damaged ({' '.join(str(error).split())})",
+            where=str(place / manifests.NAME),
+            fix=manifests.AGAIN,
+        ) from None
 
 
 def _save_transforms(transform: Transform, out: Path) -> list[dict[str, Any]]:

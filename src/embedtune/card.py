@@ -30,7 +30,9 @@ def model_card(manifest: Mapping[str, Any]) -> str:
         _verdict(manifest),
         _metrics(manifest),
         _slices(manifest),
+        _retention(manifest),
         _classifier(manifest),
+        _threshold(manifest),
         _how_to(manifest),
         _facts(manifest),
         _limits(manifest),
@@ -101,6 +103,30 @@ def _slices(manifest: Mapping[str, Any]) -> str:
     return "## Slices\n\n" + "\n".join(lines) if found else ""
 
 
+def _retention(manifest: Mapping[str, Any]) -> str:
+    """Say what the map does to items that it was not made for; nothing where the base is what ships."""
+    verdict = manifest.get("verdict")
+    kept = verdict.get("retention") if isinstance(verdict, Mapping) else None
+    if not kept or not manifest["transforms"]:
+        return ""
+    before, after = (
+        [mean, quantiles[0], quantiles[2], quantiles[4]]
+        for mean, quantiles in zip(kept["anisotropy"], kept["quantiles"], strict=True)
+    )
+    names = ("mean", "5 % quantile", "median", "95 % quantile")
+    return "\n".join(
+        [
+            "## What it keeps",
+            "",
+            f"Of the nearest others of {kept['n']} {kept['of']}, {kept['kept']:.0%} stay the nearest.",
+            "",
+            "| cosine of two of them | base | tuned |",
+            "| --- | --- | --- |",
+            *(f"| {name} | {a:.3f} | {b:.3f} |" for name, a, b in zip(names, before, after, strict=True)),
+        ]
+    )
+
+
 def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else "–" if value is None else str(value)
 
@@ -134,10 +160,29 @@ def _classifier(manifest: Mapping[str, Any]) -> str:
     return "## Classifier\n\n" + "\n".join(f"- {fact}" for fact in facts)
 
 
+def _threshold(manifest: Mapping[str, Any]) -> str:
+    """Say from where on two texts are the same, and how often that is right."""
+    found = manifest.get("threshold")
+    if not found:
+        return ""
+    facts = [
+        f"Two texts are the same from a similarity of {found['threshold']:.4f} on; meant by the same is a "
+        f"score of at least {found['same_at']:g}.",
+        f"It was chosen for {found['aim']} on {found['n']} pairs, {found['n_same']} of them the same, under "
+        "maps that were not fitted to them.",
+    ]
+    for name in ("precision", "recall"):
+        low, high = found[f"{name}_ci95"]
+        facts.append(f"{name}: {found[name]:.3f} (95 % interval {low:.3f} to {high:.3f})")
+    return "## The same or not\n\n" + "\n".join(f"- {fact}" for fact in facts)
+
+
 def _more_uses(manifest: Mapping[str, Any]) -> str:
     uses = ""
     if manifest.get("head"):
         uses += 'classes = tuned.predict(["a text", "another"])\n'
+    if manifest.get("threshold"):
+        uses += 'same, similarity = tuned.same(["a text"], ["another"])\n'
     if (manifest.get("data") or {}).get("task") == "recommendation":
         uses += (
             'items = {"id-1": "a text", "id-2": "another", "id-3": "a third"}\n'
@@ -192,6 +237,8 @@ def _facts(manifest: Mapping[str, Any]) -> str:
     if data:
         counts = ", ".join(f"{value} {name}" for name, value in sorted((data.get("counts") or {}).items()))
         facts.append(f"data: {data.get('task', 'unknown task')}{', ' if counts else ''}{counts}")
+        if made := data.get("made"):
+            facts.append(f"labels: {made['labels']} of {made['of']} were made, by {made['by']}")
         facts.append(f"data fingerprint: `{data.get('fingerprint', 'unknown')}`")
     if manifest.get("seed") is not None:
         facts.append(f"seed: {manifest['seed']}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
+from embedtune.data.pairs import made_labels
 from embedtune.judging.classified import Classified
 from embedtune.judging.comparison import TOGETHER, Gain, Judged, Side, gain_of
 from embedtune.judging.estimate import TOLERATED, wrong_share
 from embedtune.judging.problem import Problem
+from embedtune.judging.retention import ProbeSet, retention
 from embedtune.judging.scored import Scored
 from embedtune.judging.slices import held_out, slice_gains
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
@@ -61,7 +64,10 @@ def judge(
     seed: int,
     clock: Clock,
     budget: Budget,
+    *,
     slices: Sliced | None = None,
+    probes: ProbeSet | None = None,
+    keep: float | None = None,
 ) -> Verdict:
     """Judge what was chosen, and decide.
 
@@ -87,6 +93,10 @@ def judge(
         What is left for the learning curve.
     slices : Sliced, optional
         The parts of the labels that are judged apart too.
+    probes : ProbeSet, optional
+        Items that say how much general ability is kept; None where there are none.
+    keep : float, optional
+        The share of their neighbours that had to be kept.
     """
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
@@ -137,9 +147,16 @@ def judge(
             reasons = [*reasons, lost]
         else:
             decision, reasons, needed = WORSE, [lost], None
-    if found.made and test is None:
-        only = f"all labels were made from the collection: label some real {rows} to judge what they bring"
+    if keep and choice and choice.shown.followed == 0 and (keep >= 1 or choice.shown.candidate):
+        what = "nothing may move" if keep >= 1 else "every map that was tried moves more"
+        decision, reasons, needed = WORSE, [f"{what} (keep {keep:g}), so the base is kept"], None
+    made = made_labels(dataset)
+    if made and found.made and test is None:
+        only = f"all labels were made from the collection, by {made['by']}: label some real {rows} to judge"
         decision, reasons, needed = TOO_FEW, [only], None
+    elif made:
+        share = f"{made['labels']:,} labels were made, by {made['by']}; they train, and real ones judge"
+        reasons = [*reasons, share]
     gain = test or corrected or Gain(0.0, (0.0, 0.0), 1.0, 0)
     spots = spots_of(dataset, found, judged, choice) if judged else []
     nobody = Side(None, None, None, 0, 0, 0)
@@ -161,13 +178,15 @@ def judge(
         decision=decision,
         reasons=reasons,
         method=choice.shown.name if choice else "identity",
-        strength=choice.shown.strength if choice and choice.shown.candidate else 0.0,
+        strength=round(choice.shown.followed, 4) if choice else 0.0,
         labels=found.labels,
         labels_needed=needed,
         out_of_fold=None if corrected is None else _plain(corrected),
         wrong_labels=None if wrong is None else round(wrong, 4),
         curve=curve.to_dict() if curve else None,
         moved=_moved(pool, transform, seed),
+        made=made,
+        retention=retention(probes, transform, asked=keep).to_dict() if probes else None,
         candidates=_candidates(choice),
         seconds=clock.seconds,
         stopped=bool(choice and choice.stopped),
@@ -213,21 +232,41 @@ def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, se
     )
 
 
-def classifier(found: Collected, choice: Choice | None, shipped: Transform, seed: int) -> Head | None:
-    """Fit a classifier on what is shipped, calibrated out of fold; None where there is nothing to fit."""
+def classifier(
+    found: Collected,
+    choice: Choice | None,
+    shipped: Transform,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Head | None:
+    """Fit a classifier on what is shipped, calibrated out of fold; None where there is nothing to fit.
+
+    Parameters
+    ----------
+    found : Collected
+        The labels that train.
+    choice : Choice, optional
+        What was found, whose folds are taken; None where there were too few labels to try anything.
+    shipped : Transform
+        The choice's map, or the identity where the base is kept.
+    seed : int
+        Which folds, where there was no choice.
+    progress : callable, optional
+        Called with ("head", done, total).
+    """
     problem = found.train
     if not isinstance(problem, Classified) or found.labels < FEWEST or len(problem.items.classes) < 2:
         return None
-    rounds = problem.rounds(seed)
+    rounds = choice.folded.rounds if choice is not None else problem.rounds(seed)
     if not rounds:
         return None
     from embedtune.head import fit_head
 
     maps: list[Transform] = [Identity() for _ in rounds]
-    if choice is not None and choice.shown.candidate is not None:
+    if choice is not None and choice.shown.candidate is not None and not isinstance(shipped, Identity):
         candidate, strength = choice.shown.candidate, choice.shown.strength
         maps = [choice.folded.fitted(candidate, strength, i) for i in range(len(rounds))]
-    return fit_head(problem, shipped, fitted=maps, seed=seed)
+    return fit_head(problem, shipped, fitted=maps, seed=seed, rounds=rounds, progress=progress)
 
 
 def _folded(choice: Choice | None, found: Collected, seed: int) -> Judged | None:
@@ -253,7 +292,7 @@ def _candidates(choice: Choice | None) -> list[dict[str, Any]]:
     return [
         {
             "method": tried.name,
-            "strength": tried.strength if tried.candidate else 0.0,
+            "strength": round(tried.followed, 4),
             "score": round(tried.mean, 6),
             "harms": tried.harms,
             "chosen": tried is choice.chosen,

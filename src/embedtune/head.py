@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from embedtune.errors import UserError, VectorError
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import Logistic, fit_logistic
+from embedtune.judging.problem import Round
 from embedtune.judging.voting import Voters
 from embedtune.transforms import Identity
 from embedtune.transforms.blocks import as_block
@@ -212,6 +213,8 @@ def fit_head(
     seed: int = 0,
     strengths: Sequence[float] = STRENGTHS,
     scales: Sequence[float] = SCALES,
+    rounds: Sequence[Round] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Head:
     """Fit a head on the mapped vectors of all training items; its kind and calibration from out of fold.
 
@@ -236,6 +239,10 @@ def fit_head(
     scales : sequence of float
         Inverse temperatures of the vote to choose from; none are tried with more than
         :data:`MOST_VOTERS` items, as a head that votes keeps them all.
+    rounds : sequence of Round, optional
+        The folds, where they are there already; ``problem.rounds(seed)`` unless given.
+    progress : callable, optional
+        Called with ("head", fits done, fits in all).
 
     Returns
     -------
@@ -248,7 +255,7 @@ def fit_head(
     (arXiv:1705.08500), with one further error counted in place of their bound.
     """
     single = problem.single
-    rounds = problem.rounds(seed)
+    rounds = problem.rounds(seed) if rounds is None else rounds
     maps = [transform] * len(rounds) if fitted is None else list(fitted)
     everything = _mapped(problem.training(problem.everything), transform)
     if not rounds:  # too few items for a single fold
@@ -257,16 +264,24 @@ def fit_head(
     logits: dict[tuple[str, float], list[Values]] = {
         kind: [] for kind in [("regression", strength) for strength in strengths] + votes
     }
-    truth = []
+    truth: list[NDArray[np.bool_]] = []
+    total = len(rounds) * len(logits) + 1
+
+    def tell(done: int) -> None:
+        if progress:
+            progress("head", done, total)
+
     for one, mapping in zip(rounds, maps, strict=True):
         train, held = (_mapped(problem.training(rows), mapping) for rows in (one.train, one.held))
         truth.append(held.labels.toarray() > 0)
         last: Logistic | None = None
-        for (kind, value), found in logits.items():
+        for number, ((kind, value), found) in enumerate(logits.items()):
+            tell((len(truth) - 1) * len(logits) + number)
             if kind == "regression":
                 last = fit_logistic(train, strength=value, start=last, single=single)
             scorer = Voters(train, value, single) if kind == "vote" or last is None else last
             found.append(scorer.logits(held.vectors))
+    tell(total - 1)
     own = np.concatenate(truth)
     judged = {key: _judged(np.concatenate(found), own, single=single) for key, found in logits.items()}
     best = [min(keys, key=lambda key: judged[key].loss) for keys in _by_kind(judged)]
@@ -276,6 +291,7 @@ def fit_head(
         if kind == "vote"
         else fit_logistic(everything, strength=value, single=single)
     )
+    tell(total)
     chosen = judged[kind, value]
     return Head(
         scorer, list(everything.classes), single, chosen.temperature, chosen.threshold,

@@ -26,20 +26,23 @@ def code_hash() -> str:
 
 
 def settings_of(
-    *, method: str, metric: str, test: str, force: bool, slices: Sequence[str] = ()
+    *,
+    method: str,
+    metric: str,
+    test: str,
+    force: bool,
+    slices: Sequence[str] = (),
+    keep: float | None = None,
+    same_at: float | None = None,
+    precision: float | None = None,
 ) -> dict[str, Any]:
     """Give the settings that a result depends on beside data, base and seed, for the manifest.
 
     A time budget is not among them: unless it ended the work, it changed nothing.
     """
-    return {
-        "method": method,
-        "metric": metric,
-        "test": test,
-        "force": force,
-        "slices": list(slices),
-        "code": code_hash(),
-    }
+    given = {"method": method, "metric": metric, "test": test, "force": force, "keep": keep}
+    given |= {"slices": list(slices), "same_at": same_at, "precision": precision}
+    return {**given, "code": code_hash()}
 
 
 def same_inputs(

@@ -11,6 +11,7 @@ import pytest
 
 import embedtune
 from embedtune.encoders import load_encoder
+from embedtune.encoders.vectors import write_vectors
 
 KEYS = {
     *("task", "metric", "base", "tuned", "gain", "ci95", "p_value", "verdict", "method", "seconds"),
@@ -88,6 +89,7 @@ def test_overwrite_replaces_a_tuned_model(run, pairs, tiny_model, tmp_path):
         (["--base", "no-such-model"], "no-such-model"),
         (["--method", "no-such-method"], "no-such-method"),
         (["--metric", "no-such-metric"], "no-such-metric"),
+        (["--keep", "1.5"], "keep is 1.5"),
         (["--budget", "a while"], "a while"),
         (["--role", "query=no-such-column"], "no-such-column"),
         (["--task", "no-such-task"], "no-such-task"),
@@ -126,3 +128,30 @@ def test_ctrl_c_exits_with_130_keeps_the_cache_and_writes_nothing(
     assert "Traceback" not in err
     assert any(shards.rglob("*.safetensors"))
     assert [path.name for path in tmp_path.iterdir()] == ["many.jsonl"]
+
+
+def test_scored_pairs_get_a_threshold_that_is_shown_and_saved(run, tmp_path):
+    rng = np.random.default_rng(0)
+    told = rng.standard_normal((120, 8))
+    same = np.arange(120) % 2 == 0
+    other = np.where(same[:, None], told + 0.3 * rng.standard_normal((120, 8)), rng.standard_normal((120, 8)))
+    ids = [f"text {number}" for number in range(240)]
+    write_vectors(tmp_path / "vectors", "document", ids, np.concatenate([told, other]))
+    rows = [
+        {"sentence1": ids[n], "sentence2": ids[120 + n], "score": 4 if same[n] else n % 3} for n in range(120)
+    ]
+    data = tmp_path / "pairs.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    base = ("--base", f"vectors:{tmp_path / 'vectors'}", "--out", tmp_path / "tuned")
+    result = run("tune", data, *base, "--same-at", 3, "--precision", 0.9, "--json", tmp_path / "r.json")
+    assert result.exit_code == 0, result.stderr
+    threshold = json.loads((tmp_path / "r.json").read_text())["threshold"]
+    assert (threshold["n_same"], threshold["same_at"], threshold["aim"]) == (60, 3, "precision >= 0.9")
+    assert threshold["precision"] > 0.85
+    assert f"same from a similarity of {threshold['threshold']:.3f} (precision >= 0.9)" in result.stdout
+    assert embedtune.load(tmp_path / "tuned").threshold.to_dict() == threshold | {
+        name: tuple(threshold[name]) for name in ("precision_ci95", "recall_ci95")
+    }
+    refused = run("tune", data, *base, "--overwrite", "--same-at", 9)
+    assert refused.exit_code == 2
+    assert "no pairs have a score of at least 9" in refused.stderr

@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from chat_endpoint import KEY, Endpoint, answer
 
+from embedtune.data.chat_answers import retry_after
 from embedtune.data.written import QueryWriter
 from embedtune.errors import UserError
 
 pytest.importorskip("httpx")
 
-KEY = "sk-secret-of-the-test"
 TEXTS = [f"Text number {n} is about the heart." for n in range(8)]
-
-
-def answer(
-    content: object, *, finish: str = "stop", usage: dict[str, int] | None = None
-) -> tuple[int, bytes]:
-    body = {"choices": [{"message": {"content": content}, "finish_reason": finish}]}
-    return 200, json.dumps(body | ({"usage": usage} if usage else {})).encode()
-
-
-class Endpoint:
-    """A server that gives what ``reply`` makes of a request's body."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict] = []
-        self.keys: set[str | None] = set()
-        self.reply: Callable[[dict], tuple[int, bytes]] = lambda body: answer("is my heart well?")
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.asked.append(body)
-                endpoint.keys.add(self.headers.get("Authorization"))
-                status, content = endpoint.reply(body)
-                try:
-                    self.send_response(status)
-                    self.send_header("Content-Length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-                except OSError:  # whoever asked has gone
-                    pass
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}/v1"
 
 
 @pytest.fixture
@@ -227,3 +186,34 @@ def test_several_at_a_time_give_the_same(endpoint: Endpoint, tmp_path: Path) -> 
 def test_settings_that_cannot_work_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(UserError):
         QueryWriter(**{"endpoint": "http://localhost/v1", "model": "small", **options})
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("0", 0),
+        ("17", 17),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),  # long past
+        ("soon", None),
+        ("", None),
+        ("-5", None),
+        ("\u0663", None),
+    ],
+)
+def test_the_time_that_an_endpoint_asks_to_wait(said: str, seconds: float | None) -> None:
+    assert retry_after(SimpleNamespace(headers={"Retry-After": said})) == seconds
+
+
+def test_a_date_to_wait_for_is_one() -> None:
+    when = format_datetime(datetime.now(UTC) + timedelta(seconds=100))
+    assert retry_after(SimpleNamespace(headers={"Retry-After": when})) == pytest.approx(100, abs=5)
+
+
+def test_whole_or_not_at_all(endpoint: Endpoint) -> None:
+    endpoint.reply = lambda body: answer("")
+    with pytest.raises(UserError, match=r"no answer can be used; the last: data:2: the message is empty"):
+        writer(endpoint).dataset(TEXTS[:2])
+    endpoint.reply = lambda body: answer("good" if TEXTS[2] in body["messages"][0]["content"] else "")
+    made = writer(endpoint).dataset(TEXTS[:3])
+    assert made.roles["made by"] == "small (1 queries written)"
+    assert made.roles["left out"].startswith("2 texts without a usable answer, the first data:1: ")

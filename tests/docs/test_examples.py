@@ -42,10 +42,11 @@ def test_sentence_transformers_roundtrip(run):
     assert "stock loader: exact" in run("sentence_transformers_roundtrip.py", "stock")
 
 
-def test_duplicates(run):
-    said = run("duplicates.py")
-    assert said.count("same from a similarity of") == 2
-    assert "groups of questions that ask the same" in said
+def test_find_duplicates(run):
+    said = run("find_duplicates.py", "duplicates")
+    assert "same from a similarity of" in said
+    assert "the lift is stuck: [True, False]" in said
+    assert "the lift stops between floors | elevator got stuck halfway | lift hangs" in said
 
 
 def test_every_example_is_run_here():

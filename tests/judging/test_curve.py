@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
 from embedtune.errors import UserError
-from embedtune.judging.curve import curve_sizes, learning_curve, measured_curve, nested_subsets
+from embedtune.judging.curve import learning_curve
 
 SIZES = [50, 100, 200, 400]
 
@@ -63,29 +61,6 @@ def test_few_judged_rows_make_it_unsure():
 def test_the_gain_can_not_pass_its_bound():
     steep = np.tile(law(SIZES, a=1.5, b=1.3, c=0.3)[:, None], (1, 30))
     assert learning_curve(SIZES, steep, bound=0.3).forecasts[1].gain <= 0.3
-
-
-def test_subsets_are_nested_and_groups_come_together():
-    groups = np.repeat(np.arange(50), 2)
-    subsets = nested_subsets(groups, [10, 30, 100], seed=1)
-    assert [len(rows) for rows in subsets] == [10, 30, 100]
-    assert all(set(a) <= set(b) for a, b in pairwise(subsets))
-    assert all(
-        np.unique(groups[rows], return_counts=True)[1].tolist() == [2] * (len(rows) // 2) for rows in subsets
-    )
-    assert not np.array_equal(subsets[0], nested_subsets(groups, [10, 30, 100], seed=2)[0])
-
-
-def test_measured_with_a_callable():
-    asked = []
-
-    def measure(rows):
-        asked.append(len(rows))
-        return np.full(7, law(len(rows)))
-
-    found = measured_curve(measure, np.arange(400))
-    assert asked == SIZES == curve_sizes(400)
-    assert found.gains == pytest.approx(law(SIZES))
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,15 @@
-"""Retention worked by hand, and the rule that keeps a share."""
+"""Retention worked by hand: shares of neighbours, anisotropy, and what is said of them."""
 
 from __future__ import annotations
+
+import json
 
 import numpy as np
 import pytest
 
 from embedtune.errors import UserError
-from embedtune.judging.retention import (
-    kept_share,
-    mean_cosine,
-    probe_texts,
-    retention,
-    strongest,
-)
-from embedtune.transforms import Identity, Linear
+from embedtune.judging.retention import ProbeSet, Retention, mean_cosine, probe_texts, retention
+from embedtune.transforms import Identity, ItemDeltas, Linear
 
 
 def on_circle(*degrees):
@@ -21,18 +17,41 @@ def on_circle(*degrees):
     return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
 
 
+class Given:
+    """A map that gives what it was told to."""
+
+    kind = "given"
+
+    def __init__(self, queries, documents):
+        self._queries, self._documents = queries, documents
+
+    def queries(self, x):
+        return self._queries
+
+    def documents(self, x, ids=None):
+        return self._documents
+
+
 def test_share_of_neighbours_by_hand():
-    before = on_circle(0, 10, 30, 100)  # nearest others: 1, 0, 1, 2
+    before = ProbeSet(on_circle(0, 10, 30, 100), k=1)  # nearest others: 1, 0, 1, 2
     after = on_circle(0, 25, 30, 100)  # nearest others: 1, 2, 1, 2
-    assert kept_share(before, before, after, after, k=1) == 0.75
-    assert kept_share(before, before, before, before, k=3) == 1.0
+    assert before.nearest.ravel().tolist() == [1, 0, 1, 2]
+    assert before.kept(Given(after, after)) == 0.75
+    assert ProbeSet(before.vectors, k=3).kept(Given(after, after)) == 1.0
 
 
 def test_a_row_is_no_neighbour_of_itself_even_where_it_is_not_its_own_nearest():
-    queries, documents = on_circle(0, 90, 180), on_circle(170, 80, 10)
+    base = ProbeSet(on_circle(0, 90, 180), k=1)  # nearest others: 1, then 0 or 2, then 1
     # query 0 finds document 2, then 1, then its own; query 1: own, then 2 or 0; query 2: 0, 1, own
-    assert kept_share(queries, documents, queries, documents, k=1) == 1.0
-    assert kept_share(queries, queries, queries, documents, k=1) == pytest.approx(1 / 3)
+    assert base.kept(Given(on_circle(0, 90, 180), on_circle(170, 80, 10))) == pytest.approx(1 / 3)
+
+
+def test_ids_are_passed_to_maps_that_know_items():
+    x = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
+    names = [str(n) for n in range(30)]
+    moved = ItemDeltas(tuple(names), np.random.default_rng(1).standard_normal((30, 8)).astype(np.float32) * 3)
+    assert ProbeSet(x).kept(moved) == 1
+    assert ProbeSet(x, names).kept(moved) < 0.8
 
 
 def test_anisotropy_by_hand():
@@ -42,7 +61,7 @@ def test_anisotropy_by_hand():
 
 def test_the_identity_keeps_everything():
     x = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
-    found = retention(x, Identity())
+    found = retention(ProbeSet(x), Identity())
     assert found.kept == 1
     assert found.anisotropy[0] == found.anisotropy[1]
     assert found.quantiles[0] == found.quantiles[1]
@@ -54,44 +73,40 @@ def test_the_identity_keeps_everything():
 def test_a_map_onto_a_line_is_seen():
     x = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
     flat = Linear.shared(np.diag([10, 1, 1, 1, 0.1, 0.1, 0.1, 0.1]).astype(np.float32))
-    found = retention(x, flat)
+    found = retention(ProbeSet(x), flat)
     assert found.kept < 0.6
     assert found.quantiles[1][0] < found.quantiles[0][0]  # opposite sides
-    shifted = retention(x + 1, Linear.shared(np.eye(8, dtype=np.float32) + 0.5))
+    shifted = retention(ProbeSet(x + 1), Linear.shared(np.eye(8, dtype=np.float32) + 0.5))
     assert shifted.anisotropy[1] > shifted.anisotropy[0] > 0.3
 
 
-def test_the_largest_strength_that_keeps_a_share():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((80, 8)).astype(np.float32)
-    stretch = Linear.shared((np.eye(8) + 0.25 * rng.standard_normal((8, 8))).astype(np.float32))
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+def test_a_rotation_keeps_everything_and_a_random_projection_little():
+    x = np.random.default_rng(0).standard_normal((200, 32)).astype(np.float32)
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((32, 32)))[0].astype(np.float32)
+    turned = retention(ProbeSet(x), Linear.shared(turn))
+    assert turned.kept > 0.999
+    assert turned.quantiles[1] == pytest.approx(turned.quantiles[0], abs=1e-5)
+    thrown = Linear.shared(np.random.default_rng(2).standard_normal((3, 32)).astype(np.float32))
+    assert retention(ProbeSet(x), thrown).kept < 0.2
 
-    def kept(strength):
-        y = stretch.scaled(strength).documents(unit)
-        return kept_share(unit, unit, y, y)
 
-    strengths = (0, 0.25, 0.5, 0.75, 1.0)
-    chosen = strongest(x, stretch, 0.7, strengths=strengths)
-    assert 0 < chosen < 1
-    assert kept(chosen) >= 0.7
-    assert all(kept(more) < 0.7 for more in strengths if more > chosen)
-    assert strongest(x, stretch, 0) == 1.25
-    assert strongest(x, stretch, 1) < chosen
-    with pytest.raises(UserError, match=r"keep is 1.5; give the share"):
-        strongest(x, stretch, 1.5)
+def test_it_goes_through_json():
+    x = np.random.default_rng(0).standard_normal((30, 8)).astype(np.float32)
+    found = retention(ProbeSet(x), Linear.shared(np.diag(np.arange(1, 9)).astype(np.float32)), asked=0.5)
+    assert Retention.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    assert "are kept (asked for: 50%)" in found.text()
 
 
 def test_maps_of_one_side_count():
     x = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
     turn = Linear(query=np.roll(np.eye(8), 1, axis=0).astype(np.float32))
-    assert retention(x, turn).kept < 0.5
-    assert retention(x, turn).anisotropy[0] == pytest.approx(retention(x, turn).anisotropy[1])
+    assert retention(ProbeSet(x), turn).kept < 0.5
+    assert np.ptp(retention(ProbeSet(x), turn).anisotropy) == pytest.approx(0, abs=1e-6)
 
 
 def test_too_few_probes():
     with pytest.raises(UserError, match="fewer neighbours"):
-        retention(np.eye(5, dtype=np.float32), Identity())
+        ProbeSet(np.eye(5, dtype=np.float32))
 
 
 def test_the_probes_that_come_with_the_package():

@@ -101,3 +101,9 @@ def test_wilson_is_scipys():
     found = binomtest(17, 40).proportion_ci(method="wilson")
     assert wilson(17, 40) == pytest.approx((found.low, found.high))
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_one_group_judges_nothing():
+    x, same = overlapping(50)
+    with pytest.raises(UserError, match="all pairs are in one group"):
+        calibrate(x, same, groups=np.zeros(50, np.int64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from scipy.sparse import csr_matrix
 from embedtune.judging.labelled import Labelled
 from embedtune.tuners.auto import choose
 from embedtune.tuners.base import Budget
-from embedtune.tuners.forecast import forecast
+from embedtune.tuners.forecast import SHARES, forecast, places
 from embedtune.tuners.ladder_retrieval import ladder
 
 D = 24
@@ -58,3 +59,13 @@ def test_nothing_is_said_of_few_labels_no_choice_or_without_time() -> None:
     assert forecast(choice, labels=79, seed=0, budget=Budget()) is None
     assert forecast(choice, labels=120, seed=0, budget=Budget(time.monotonic() - 1)) is None
     assert forecast(chosen(120, "identity"), labels=120, seed=0, budget=Budget()) is None
+
+
+def test_near_duplicates_are_left_out_together_and_each_subset_lies_in_the_next() -> None:
+    groups = np.repeat(np.arange(50), 2)
+    subsets = [np.flatnonzero(places(groups, seed=1) < share) for share in SHARES]
+    assert [len(rows) for rows in subsets] == [26, 50, 100]  # whole groups: 13 of 50 are the first quarter
+    assert all(set(few) <= set(more) for few, more in pairwise(subsets))
+    for rows in subsets:
+        assert (np.unique(groups[rows], return_counts=True)[1] == 2).all()
+    assert not np.array_equal(subsets[0], np.flatnonzero(places(groups, seed=2) < SHARES[0]))

@@ -75,6 +75,22 @@ Slices = Annotated[
         help="Judge each value of this column too: none of them may lose; may be repeated.",
     ),
 ]
+ApiBase = Annotated[
+    str | None,
+    typer.Option(
+        "--api-base",
+        metavar="URL",
+        help="Where the API of the model is: any server that speaks OpenAI's protocol, up to /v1.",
+    ),
+]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option("--api-key-env", metavar="NAME", help="The environment variable that holds the API's key."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option("--max-cost", metavar="AMOUNT", min=0, help="Stop before the API costs more than this."),
+]
 
 
 def parse_sources(given: Sequence[str]) -> str | list[tuple[str, float]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from embedtune.cli.options import (
+    ApiBase,
+    ApiKeyEnv,
     Base,
     Budget,
     Json,
+    MaxCost,
     Metric,
     Out,
     Roles,
@@ -26,6 +28,16 @@ from embedtune.cli.options import (
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
 from embedtune.cli.verdict import show_verdict
+from embedtune.cli.writing import (
+    ApiTimeout,
+    PerDocument,
+    PriceIn,
+    PriceOut,
+    WriteQueries,
+    Writing,
+    Yes,
+    without_labels,
+)
 from embedtune.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +72,30 @@ def tune(
             help="DATA has texts alone: learn from titles, headings, first sentences; judge on --test FILE.",
         ),
     ] = False,
+    write_queries: WriteQueries = None,
+    per_document: PerDocument = 2,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    api_timeout: ApiTimeout = 60.0,
+    max_cost: MaxCost = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
+    yes: Yes = False,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of general texts' neighbours that is kept: 0.9; 1 moves nothing.",
+        ),
+    ] = None,
+    same_at: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="Of scored pairs: from which score on two texts are the same."),
+    ] = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="What the threshold of the same is to reach; else the best F1."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -83,8 +119,21 @@ def tune(
         fix="choose another folder, or replace a tuned model with --overwrite",
     )
     roles, slices = parse_roles(role), slice or ()
+    if write_queries is not None and not unlabelled:
+        raise UserError("--write-queries is for texts without labels", fix="add --unlabelled")
     if unlabelled:
-        dataset = from_structure(data)
+        writing = Writing(
+            model=write_queries,
+            api_base=api_base,
+            key_variable=api_key_env,
+            per_document=per_document,
+            max_cost=max_cost,
+            price_in=price_in,
+            price_out=price_out,
+            timeout=api_timeout,
+            yes=yes,
+        )
+        dataset = without_labels(output, data, writing)
     else:
         dataset = read(
             parse_sources(data),
@@ -109,23 +158,21 @@ def tune(
             roles=roles,
             force=force,
             slices=slices,
+            keep=keep,
+            same_at=same_at,
+            precision=precision,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())
+    if tuned.threshold is not None:
+        output.say()
+        output.say(tuned.threshold.text())
     tuned.save(out, overwrite=overwrite)
     output.say()
     output.say(saved_line(tuned.verdict.headline, str(out), force=force))
     output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
-    output.write({**tuned.verdict.to_dict(), "out": out})
-
-
-def from_structure(data: list[str]) -> Dataset:
-    """Make pairs from the structure of one collection without labels."""
-    from embedtune.data.pairs import pairs_from_structure
-
-    if len(data) != 1:
-        raise UserError(f"--unlabelled takes one collection, not {len(data)}", fix="put them into one file")
-    return pairs_from_structure(Path(data[0]))
+    threshold = tuned.threshold.to_dict() if tuned.threshold else None
+    output.write({**tuned.verdict.to_dict(), "threshold": threshold, "out": out})
 
 
 def show_findings(output: Output, dataset: Dataset, *, command: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 _NUMBERING = re.compile(r"^\s*(?:[-*•]|\(?\d{1,3}[.):])\s+")
@@ -27,6 +29,20 @@ def json_object(response: Any) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise Unusable("the answer is no JSON object")
     return answer
+
+
+def retry_after(response: Any) -> float | None:
+    """Give the seconds that an endpoint asks to wait, at least 0; None where it names none that can be read.
+
+    RFC 9110, section 10.2.3: a number of seconds, or a date.
+    """
+    said = response.headers.get("Retry-After", "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said)
+    try:
+        return max(parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def queries_of(answer: dict[str, Any], count: int) -> list[str]:

@@ -134,6 +134,21 @@ def made_dataset(pairs: Sequence[tuple[str, str, str, Page]], source: str) -> Da
     )
 
 
+def made_labels(dataset: Dataset) -> dict[str, Any] | None:
+    """Say how many judgements nobody gave, of how many, and what made them; None where people gave all.
+
+    Examples
+    --------
+    >>> made_labels(pairs_from_structure([{"title": "Fever", "text": "The body is warmer than usual."}]))
+    {'labels': 1, 'of': 1, 'by': 'title (1)'}
+    """
+    split = dataset.qrels["split"].to_pylist()
+    made = split.count(MADE)
+    if not made:
+        return None
+    return {"labels": made, "of": len(split), "by": dataset.roles.get("made by", "not said")}
+
+
 def first_sentence(text: str) -> tuple[str, str]:
     """Split a text after its first sentence; the rest is empty where there is but one.
 

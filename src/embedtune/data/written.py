@@ -16,13 +16,15 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
+from urllib.parse import urlsplit
 
-from embedtune.data.chat_answers import Unusable, json_object, queries_of
+from embedtune.data.chat_answers import Unusable, json_object, queries_of, retry_after
 from embedtune.data.dataset import Dataset
 from embedtune.data.pages import Page, pages
 from embedtune.data.pairs import made_dataset
@@ -46,6 +48,9 @@ ANSWER_TOKENS = 60
 
 ATTEMPTS = 3
 """How often a request is made that ends in a timeout, in 429 or in 5xx."""
+
+LONGEST_WAIT = 120.0
+"""Seconds that an endpoint may ask to wait; with more, the work ends with what is kept."""
 
 GIVE_UP = 5
 """So many texts without one usable answer among them, from the start, end the work."""
@@ -81,6 +86,10 @@ class Written:
     """One line for each text without a usable answer."""
     stopped: bool = False
     """Whether ``max_cost`` ended the work before all texts were sent."""
+    answered: int = 0
+    """Texts that have queries."""
+    texts: int = 0
+    """Texts in all."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,10 @@ class QueryWriter:
     cache : pathlib.Path, optional
         Where answers are kept; ``written`` in the cache of vectors unless given.
     wait : float
-        Seconds before the first repetition; each further one waits twice as long.
+        Seconds before the first repetition; each further one waits twice as long. Where the endpoint names a
+        time (``Retry-After``), nothing is sent before it.
+    max_cost : float, optional
+        The limit of :meth:`write`, unless it is given one.
     """
 
     endpoint: str
@@ -122,8 +134,12 @@ class QueryWriter:
     workers: int = 4
     cache: Path | None = None
     wait: float = 1.0
+    max_cost: float | None = None
 
     def __post_init__(self) -> None:
+        if "@" in urlsplit(self.endpoint).netloc:
+            fix = f"put the key into {self.key_variable}"
+            raise UserError("the endpoint's address holds a password or key", fix=fix)
         if "{text}" not in self.prompt:
             raise UserError("the prompt has no place for the text", fix="write {text} where it belongs")
         if not self.endpoint.startswith(("http://", "https://")):
@@ -140,7 +156,13 @@ class QueryWriter:
         cost = self._cost(asked, answered)
         return Estimate(len(new), len(collection) - len(new), asked, answered, cost, first)
 
-    def write(self, source: Any, *, max_cost: float | None = None) -> Written:
+    def write(
+        self,
+        source: Any,
+        *,
+        max_cost: float | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Written:
         """Ask for queries for every text of a collection.
 
         Parameters
@@ -150,6 +172,8 @@ class QueryWriter:
         max_cost : float, optional
             Nothing is sent that could take the cost of this run above it, counting each request in flight
             as if every byte of it were a token. Needs prices.
+        progress : callable, optional
+            Called with (texts done, texts in all).
 
         Raises
         ------
@@ -158,6 +182,7 @@ class QueryWriter:
         MissingExtra
             When httpx is not installed.
         """
+        max_cost = self.max_cost if max_cost is None else max_cost
         if max_cost is not None and not (self.input_price or self.output_price):
             fix = "set input_price and output_price, for a million tokens"
             raise UserError("a limit of cost needs prices", fix=fix)
@@ -171,7 +196,11 @@ class QueryWriter:
             ThreadPoolExecutor(self.workers) as pool,
         ):
             worker = _Worker(self, client, httpx, spending, key)
-            answers = list(pool.map(worker.queries, collection))
+            answers = []
+            for found in pool.map(worker.queries, collection):
+                answers.append(found)
+                if progress is not None:
+                    progress(len(answers), len(collection))
         if worker.fatal is not None:
             raise worker.fatal
         pairs = [
@@ -180,7 +209,39 @@ class QueryWriter:
             for query in queries or ()
         ]
         dataset = made_dataset(pairs, collection[0].file) if pairs else None
-        return Written(dataset, spending.spent, worker.failed, spending.stopped)
+        if dataset is not None:
+            roles = {"made by": f"{self.model} ({len(dataset.queries)} queries written)"}
+            dataset = replace(dataset, roles=roles)
+        answered = sum(bool(queries) for queries in answers)
+        return Written(dataset, spending.spent, worker.failed, spending.stopped, answered, len(collection))
+
+    def dataset(self, source: Any, *, progress: Callable[[int, int], None] | None = None) -> Dataset:
+        """Give the queries and texts of :meth:`write`, whole or not at all.
+
+        Raises
+        ------
+        UserError
+            When ``max_cost`` was reached, or no answer could be used. What was paid for is kept.
+        """
+        written = self.write(source, progress=progress)
+        if written.stopped:
+            raise UserError(
+                f"the limit of cost, {self.max_cost:g}, was reached with queries for {written.answered:,} of "
+                f"{written.texts:,} texts, for {written.cost:.4g}; they are kept",
+                where=self.endpoint,
+                fix="raise the limit to go on from there",
+            )
+        if written.dataset is None:
+            raise UserError(
+                f"no answer can be used; the last: {written.failed[-1]}",
+                where=self.endpoint,
+                fix="check the endpoint and the model",
+            )
+        dataset, failed = written.dataset, written.failed
+        if failed:
+            lost = f"{len(failed):,} texts without a usable answer, the first {failed[0]}"
+            dataset = replace(dataset, roles={**dataset.roles, "left out": lost})
+        return dataset
 
     def _asked(self, page: Page) -> str:
         text = f"{page.title}\n{page.text}".strip()[:MOST_CHARACTERS]
@@ -220,6 +281,9 @@ class _Worker:
     failed: list[str] = field(default_factory=list)
     fatal: UserError | None = None
     usable: int = 0
+    resume: float = 0.0
+    """``time.monotonic()`` before which nothing is sent, as the endpoint has asked."""
+    lock: Lock = field(default_factory=Lock)
 
     def queries(self, page: Page) -> list[str] | None:
         """Give the queries of a page: kept ones, or new ones; None where there are none."""
@@ -263,7 +327,9 @@ class _Worker:
             if not self.spending.reserve(worst):
                 return None
             cost = worst  # unless the endpoint says what it was, or that there was none
+            asked_to_wait = None
             try:
+                time.sleep(max(self.resume - time.monotonic(), 0.0))
                 response = self.client.post(f"{writer.endpoint.rstrip('/')}/chat/completions", json=body)
                 if response.status_code == 200:
                     answer = json_object(response)
@@ -271,6 +337,7 @@ class _Worker:
                     return queries_of(answer, writer.count)
                 cost = 0.0
                 reason = self._refused(response)
+                asked_to_wait = retry_after(response)
             except self.httpx.TimeoutException:
                 reason = f"no answer within {writer.timeout:g} s"
             except self.httpx.TransportError as error:
@@ -278,9 +345,22 @@ class _Worker:
                 reason = f"the endpoint cannot be reached ({type(error).__name__})"
             finally:
                 self.spending.settle(worst, cost)
-            if attempt < ATTEMPTS - 1:
+            if asked_to_wait is not None:
+                self._hold(asked_to_wait, reason)
+            elif attempt < ATTEMPTS - 1:
                 time.sleep(writer.wait * 2**attempt)
         raise Unusable(reason)
+
+    def _hold(self, seconds: float, reason: str) -> None:
+        """Send nothing for some seconds, from any thread."""
+        if seconds > LONGEST_WAIT:
+            raise UserError(
+                f"{reason}, and asks to wait {seconds:,.0f} s",
+                where=self.writer.endpoint,
+                fix="run this again later; it goes on where it stopped",
+            )
+        with self.lock:
+            self.resume = max(self.resume, time.monotonic() + seconds)
 
     def _refused(self, response: Any) -> str:
         """Say what a status means; one that another try cannot change ends the work."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -72,73 +72,6 @@ class Curve:
             f"{one.more:+.3f} more than now ({one.more_ci95[0]:+.3f} to {one.more_ci95[1]:+.3f})"
             for one in self.forecasts
         )
-
-
-def curve_sizes(labels: int, least: int = 20) -> list[int]:
-    """Give an eighth, a quarter, a half and all of the labels, without those below ``least``.
-
-    Examples
-    --------
-    >>> curve_sizes(400), curve_sizes(100)
-    ([50, 100, 200, 400], [25, 50, 100])
-    """
-    return [labels // part for part in (8, 4, 2, 1) if labels // part >= least]
-
-
-def nested_subsets(groups: Rows, sizes: Sequence[int], seed: int = 0) -> list[Rows]:
-    """Give rows for each size, each subset inside the next; groups whole but for the last one needed.
-
-    Parameters
-    ----------
-    groups : int array of shape (n,)
-        Rows with the same number are near-duplicates and come together.
-    sizes : sequence of int
-        Sizes, each at most n.
-    seed : int
-        Which rows come first.
-
-    Returns
-    -------
-    list of int arrays, ascending
-        In the order of ``sizes``.
-    """
-    if not len(groups) or min(sizes) < 1 or max(sizes) > len(groups):
-        raise UserError(f"subsets of {list(sizes)} cannot be taken from {len(groups)} rows")
-    _, unit = np.unique(groups, return_inverse=True)
-    place = np.random.default_rng(seed).permutation(int(unit.max()) + 1)[unit]
-    order = np.argsort(place, kind="stable")
-    return [np.sort(order[:size]) for size in sizes]
-
-
-def measured_curve(
-    measure: Callable[[Rows], ArrayLike],
-    groups: Rows,
-    *,
-    sizes: Sequence[int] | None = None,
-    judged_groups: Rows | None = None,
-    bound: float | None = None,
-    samples: int = 1000,
-    seed: int = 0,
-) -> Curve:
-    """Train on nested subsets, and fit the curve.
-
-    Parameters
-    ----------
-    measure : callable
-        From rows of the labels to train on to the gain over the base of each judged row, (r,),
-        always the same rows; see :func:`learning_curve`.
-    groups : int array of shape (n,)
-        Near-duplicate groups of the labels.
-    sizes : sequence of int, optional
-        By default :func:`curve_sizes`.
-    judged_groups, bound, samples, seed
-        As for :func:`learning_curve`.
-    """
-    chosen = list(sizes) if sizes is not None else curve_sizes(len(groups))
-    gains = [np.asarray(measure(rows), np.float64) for rows in nested_subsets(groups, chosen, seed)]
-    return learning_curve(
-        chosen, np.stack(gains), groups=judged_groups, bound=bound, samples=samples, seed=seed
-    )
 
 
 def learning_curve(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.judging.keeping import Held, Keep
 from embedtune.judging.problem import Problem, Rows, Scores
 from embedtune.transforms import Identity, then
 from embedtune.tuners.base import Budget, Tuner
@@ -19,6 +20,14 @@ Mask = NDArray[np.bool_]
 
 class OutOfBudget(Exception):
     """The time ended before a candidate had all its folds."""
+
+
+class Scalable(Protocol):
+    """A fitted map, or what stands for one, that is followed at some strength."""
+
+    def scaled(self, strength: float) -> Transform:
+        """Give the map at ``strength``."""
+        ...
 
 
 @dataclass
@@ -35,16 +44,24 @@ class Candidate:
     below_strength: float = 1.0
     scores: Scores = field(default_factory=lambda: np.empty((0, 0)))
     """(strengths, held-out rows)."""
-    fitted: list[Transform] = field(default_factory=list, repr=False)
+    fitted: list[Scalable] = field(default_factory=list, repr=False)
     """One a fold, at full strength."""
+    keep: Keep | None = field(default=None, repr=False)
+    """What every map has to keep; it is followed less far where it does not."""
 
-    def fit(self, data: Any, below: Transform, seed: int, budget: Budget) -> Transform:
+    def fit(self, data: Any, below: Transform, seed: int, budget: Budget) -> Scalable:
         """Fit the tuner to vectors that ``below`` has mapped."""
         if not len(data):  # a fold that holds out every labelled document leaves nothing to learn from
             return Identity()
         if not isinstance(below, Identity):
             data = data.mapped(below)
-        return self.tuner.fit(data, seed=seed, budget=budget)
+        fitted = self.tuner.fit(data, seed=seed, budget=budget)
+        return fitted if self.keep is None else self.keep.held(below, fitted)
+
+    def followed(self, strength: float) -> float:
+        """Give how far the folds' maps were followed on average where ``strength`` was asked for."""
+        far = [one.strength(strength) if isinstance(one, Held) else strength for one in self.fitted]
+        return float(np.mean(far)) if far else strength
 
     def final(self, data: Any, strength: float, seed: int, budget: Budget) -> Transform:
         """Fit the whole chain to all of ``data`` and scale it."""

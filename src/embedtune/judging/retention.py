@@ -1,10 +1,10 @@
-"""Retention: how much general ability a map keeps, on sentences that have nothing to do with the data."""
+"""Retention: how much general ability a map keeps, on items that it was not made for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -12,18 +12,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.errors import UserError
-from embedtune.search import top_k
 from embedtune.transforms import Identity
 from embedtune.types import Transform, Vectors
 
 NEIGHBOURS = 10
 """Neighbours of each probe that are compared."""
 
-STRENGTHS = tuple(round(0.05 * step, 2) for step in range(26))
-"""Strengths that are tried to keep a share: 0 to 1.25."""
-
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles of the similarities of probes that are reported."""
+
+GENERAL = "general sentences"
+"""What the probes of the package are."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeSet:
+    """Items whose neighbours say how much a map changes.
+
+    Parameters
+    ----------
+    vectors : float32 array of shape (n, d)
+        Base vectors, encoded as documents, of unit length or not. A few hundred: all pairs are compared.
+    ids : sequence of str, optional
+        Their ids, for maps that know items; without them they are new to every map.
+    of : str
+        What they are, for people.
+    k : int
+        Neighbours of each that are compared, below n.
+
+    Raises
+    ------
+    UserError
+        When there are not more probes than neighbours.
+    """
+
+    vectors: Vectors
+    ids: Sequence[str] | None = None
+    of: str = GENERAL
+    k: int = NEIGHBOURS
+
+    def __post_init__(self) -> None:
+        if len(self.vectors) <= self.k:
+            raise UserError(
+                f"{len(self.vectors)} probes do not have {self.k} neighbours each",
+                fix="give more probes, or fewer neighbours",
+            )
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    @cached_property
+    def nearest(self) -> NDArray[np.int64]:
+        """The nearest others of each probe under the base, (n, k)."""
+        before = _unit(self.vectors)
+        return _nearest_others(before, before, self.k)
+
+    def mapped(self, transform: Transform) -> tuple[Vectors, Vectors]:
+        """Give the probes as queries and as documents under a map, (n, d') of unit length each."""
+        if isinstance(transform, Identity):
+            return _unit(self.vectors), _unit(self.vectors)
+        x = np.asarray(self.vectors, np.float32)
+        return _unit(transform.queries(x)), _unit(transform.documents(x, self.ids))
+
+    def kept(self, transform: Transform) -> float:
+        """Share of the probes' nearest others that a map keeps, from 0 to 1.
+
+        A probe searches as a query among all others as documents, so that maps of one side count.
+        """
+        if isinstance(transform, Identity):
+            return 1.0
+        return _shared(self.nearest, _nearest_others(*self.mapped(transform), self.k))
 
 
 @dataclass(frozen=True)
@@ -38,16 +96,28 @@ class Retention:
     """5, 25, 50, 75 and 95 % quantiles of the cosines of two different probes, before and after."""
     n: int
     """Probes."""
+    of: str = GENERAL
+    """What they are."""
+    asked: float | None = None
+    """The share that had to be kept, where one was asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON-able data."""
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Retention:
+        """Rebuild what :meth:`to_dict` gave, also after a way through JSON."""
+        before, after = data["quantiles"]
+        pairs = {"anisotropy": tuple(data["anisotropy"]), "quantiles": (tuple(before), tuple(after))}
+        return cls(**{**data, **pairs})
+
     def text(self) -> str:
         """Give it in a line."""
         (before, after), (low, high) = self.anisotropy, (self.quantiles[1][0], self.quantiles[1][-1])
+        asked = "" if self.asked is None else f" (asked for: {self.asked:.0%})"
         return (
-            f"{self.kept:.0%} of the neighbours of {self.n} general sentences are kept; mean cosine of two "
+            f"{self.kept:.0%} of the neighbours of {self.n} {self.of} are kept{asked}; mean cosine of two "
             f"of them {before:.3f} before, {after:.3f} after (90 % between {low:.3f} and {high:.3f})"
         )
 
@@ -59,44 +129,27 @@ def probe_texts() -> tuple[str, ...]:
     return tuple(line for line in text.splitlines() if line.strip())
 
 
-def retention(probes: Vectors, transform: Transform, *, neighbours: int = NEIGHBOURS) -> Retention:
+def retention(probes: ProbeSet, transform: Transform, *, asked: float | None = None) -> Retention:
     """Compare the neighbours of probes, and their cosines, before and after a map.
 
     Parameters
     ----------
-    probes : float32 array of shape (n, d)
-        Base vectors of :func:`probe_texts`, encoded as documents; normalised here if they are not.
+    probes : ProbeSet
+        What is compared.
     transform : Transform
-        A probe searches as a query among all others as documents, so that maps of one side count.
-    neighbours : int
-        Neighbours compared, below n.
-
-    Raises
-    ------
-    UserError
-        When there are not more probes than neighbours.
+        The map.
+    asked : float, optional
+        The share that had to be kept; told beside the one that is.
     """
-    before, (queries, documents) = _unit(probes), _mapped(probes, transform)
+    before, after = _unit(probes.vectors), probes.mapped(transform)[1]
     return Retention(
-        kept_share(before, before, queries, documents, neighbours),
-        (mean_cosine(before), mean_cosine(documents)),
-        (_quantiles(before), _quantiles(documents)),
+        probes.kept(transform),
+        (mean_cosine(before), mean_cosine(after)),
+        (_quantiles(before), _quantiles(after)),
         len(probes),
+        probes.of,
+        asked,
     )
-
-
-def kept_share(
-    queries: Vectors, documents: Vectors, new_queries: Vectors, new_documents: Vectors, k: int = NEIGHBOURS
-) -> float:
-    """Share of each row's k nearest other rows that are still among its k nearest; all inputs (n, d)."""
-    if len(queries) <= k:
-        raise UserError(
-            f"{len(queries)} probes do not have {k} neighbours each",
-            fix="give more probes, or fewer neighbours",
-        )
-    old, new = _nearest_others(queries, documents, k), _nearest_others(new_queries, new_documents, k)
-    same = [len(np.intersect1d(a, b)) for a, b in zip(old, new, strict=True)]
-    return float(np.mean(same)) / k
 
 
 def mean_cosine(x: Vectors) -> float:
@@ -111,39 +164,10 @@ def mean_cosine(x: Vectors) -> float:
     return float((total @ total - n) / (n * (n - 1)))
 
 
-def strongest(
-    probes: Vectors,
-    transform: Transform,
-    keep: float,
-    *,
-    strengths: Sequence[float] = STRENGTHS,
-    neighbours: int = NEIGHBOURS,
-) -> float:
-    """Give the largest strength at which the map keeps at least ``keep`` of the probes' neighbours.
-
-    0, the base itself, keeps all of them, and is what is left where nothing else does.
-
-    Raises
-    ------
-    UserError
-        When ``keep`` is not between 0 and 1.
-    """
-    if not 0 <= keep <= 1:
-        raise UserError(f"keep is {keep}", fix="give the share of neighbours to keep, from 0 to 1")
-    before = _unit(probes)
-    for strength in sorted(strengths, reverse=True):
-        if strength == 0:
-            break
-        if kept_share(before, before, *_mapped(probes, transform.scaled(strength)), neighbours) >= keep:
-            return float(strength)
-    return 0.0
-
-
-def _mapped(probes: Vectors, transform: Transform) -> tuple[Vectors, Vectors]:
-    x = _unit(probes)
-    if isinstance(transform, Identity):
-        return x, x
-    return _unit(transform.queries(x)), _unit(transform.documents(x))
+def _shared(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
+    """Share of each row's entries (n, k) that are in the other's row too; entries are below n."""
+    row = np.arange(len(a))[:, None] * len(a)
+    return float(np.isin(a + row, b + row).mean())
 
 
 def _unit(x: Vectors) -> Vectors:
@@ -152,12 +176,10 @@ def _unit(x: Vectors) -> Vectors:
 
 
 def _nearest_others(queries: Vectors, documents: Vectors, k: int) -> NDArray[np.int64]:
-    """Rows of the k nearest documents of each query, without the one of its own row, (n, k)."""
-    found = top_k(queries, documents, k + 1)[0]
-    other = found != np.arange(len(found))[:, None]
-    full = other.sum(axis=1) > k  # its own is not among them
-    other[full, -1] = False
-    return np.asarray(found[other].reshape(len(found), k), np.int64)
+    """Rows of the k nearest documents of each query, without the one of its own row, (n, k), unordered."""
+    cosines = queries @ documents.T
+    np.fill_diagonal(cosines, -np.inf)
+    return np.asarray(np.argpartition(-cosines, k - 1, axis=1)[:, :k], np.int64)
 
 
 def _quantiles(x: Vectors) -> tuple[float, ...]:

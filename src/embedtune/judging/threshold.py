@@ -49,10 +49,11 @@ class Threshold:
 
     def text(self) -> str:
         """Give it in a line."""
+        level = "" if self.same_at is None else f"; the same have a score of {self.same_at:g} or more"
         return (
             f"same from a similarity of {self.threshold:.3f} ({self.aim}): precision {self.precision:.2f} "
             f"({self.precision_ci95[0]:.2f} to {self.precision_ci95[1]:.2f}), recall {self.recall:.2f} "
-            f"({self.recall_ci95[0]:.2f} to {self.recall_ci95[1]:.2f}), on {self.n:,} pairs"
+            f"({self.recall_ci95[0]:.2f} to {self.recall_ci95[1]:.2f}), on {self.n:,} pairs{level}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,9 +62,21 @@ class Threshold:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Threshold:
-        """Rebuild what :meth:`to_dict` gave, also after a way through JSON."""
-        intervals = {name: tuple(data[name]) for name in ("precision_ci95", "recall_ci95")}
-        return cls(**{**data, **intervals})
+        """Rebuild what :meth:`to_dict` gave, also after a way through JSON.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            When something is missing or out of range.
+        """
+        intervals = {name: tuple(map(float, data[name])) for name in ("precision_ci95", "recall_ci95")}
+        found = cls(**{**data, **intervals})
+        shares = (found.precision, *found.precision_ci95, found.recall, *found.recall_ci95)
+        if len(shares) != 6 or not all(0 <= share <= 1 for share in shares):
+            raise ValueError("its precision and recall are no shares")
+        if not np.isfinite(float(found.threshold)):
+            raise ValueError(f"{found.threshold} is no similarity")
+        return found
 
 
 def same_by_score(score: ArrayLike, same_at: float | None = None) -> Flags:
@@ -142,6 +155,8 @@ def calibrate(
             fix="label at least two pairs of each kind, better fifty",
         )
     fold = _folds(is_same, groups, seed)
+    if not fold.any():
+        raise UserError("all pairs are in one group, so none judges a threshold of the others")
     called = np.zeros(len(x), bool)
     for one in np.unique(fold):
         rest = fold != one

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from embedtune.judging.comparison import Gain, Side
+from embedtune.judging.retention import Retention
 from embedtune.judging.slices import SliceGain
 from embedtune.judging.weak_spots import WeakSpot
 
@@ -108,10 +109,14 @@ class Verdict(Evaluation):
     """Gain, interval and p-value out of fold, corrected for choosing among the candidates."""
     wrong_labels: float | None = None
     """Share of the labels that look drawn by chance; None where that cannot be told."""
+    made: dict[str, Any] | None = None
+    """How many judgements were made rather than given, of how many, and by what; None where none were."""
     curve: dict[str, Any] | None = None
     """Gains with fewer labels, and what twice and five times as many would bring."""
     moved: dict[str, float] = field(default_factory=dict)
     """Share of the ten nearest documents that changed."""
+    retention: dict[str, Any] | None = None
+    """What the map does to items that it was not made for, see :mod:`embedtune.judging.retention`."""
     candidates: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
@@ -136,6 +141,8 @@ class Verdict(Evaluation):
         for one in self.curve["forecasts"] if self.curve else ():
             between = "{:+.3f} to {:+.3f}".format(*one["more_ci95"])
             lines.append(f"{one['labels']:,} labels would bring about {one['more']:+.3f} more ({between})")
+        if self.retention and self.method != "identity":
+            lines.append(Retention.from_dict(self.retention).text())
         return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from embedtune.judging.compare import best_mean, randomisation_test, simplest_wi
 from embedtune.judging.comparison import Gain
 from embedtune.judging.estimate import estimate
 from embedtune.judging.folded import Candidate, Folded, OutOfBudget
+from embedtune.judging.keeping import Keep
 from embedtune.judging.problem import FAR, Problem
 from embedtune.judging.slices import Slices, harmed_slice, held_out
 from embedtune.transforms import Identity
@@ -51,6 +52,11 @@ class Tried:
     def name(self) -> str:
         """Name of the method."""
         return "identity" if self.candidate is None else self.candidate.name
+
+    @property
+    def followed(self) -> float:
+        """How far the map was followed; below ``strength`` where a share of neighbours had to be kept."""
+        return 0.0 if self.candidate is None else self.candidate.followed(self.strength)
 
     @property
     def rung(self) -> int:
@@ -131,6 +137,7 @@ def choose(
     seed: int,
     budget: Budget,
     slices: Slices | None = None,
+    keep: Keep | None = None,
 ) -> Choice:
     """Judge candidates out of fold and choose one; the base is always among them.
 
@@ -150,13 +157,18 @@ def choose(
         When to stop. A rung that cannot be finished in time is left out.
     slices : dict of (column, value) to bool array of shape (n,), optional
         Parts of the problem's rows that must not lose either.
+    keep : Keep, optional
+        What every map has to keep. Each is followed no further before it is judged.
     """
     folded = Folded(problem, metric=metric, seed=seed)
     held = held_out(slices or {}, folded)
     tried = [_judge(folded, None, 1.0, folded.base, held)]
     stopped = False
     climb = ladder(folded, tried) if method == "auto" else _single(method)
+    if keep is not None and keep.share >= 1:  # nothing may move
+        climb = iter(())
     for candidate in climb if len(folded.row) else ():  # one group of near-duplicates cannot be divided
+        candidate.keep = keep
         try:
             folded.run(candidate, budget)
         except OutOfBudget:

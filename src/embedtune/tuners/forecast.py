@@ -47,7 +47,7 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     sizes = np.array([len(one.held) for one in folded.rounds])
     turns = np.argsort(-sizes, kind="stable")[:ROUNDS]
     turns = np.sort(turns[: 1 + int(np.searchsorted(np.cumsum(sizes[turns]), ENOUGH))])
-    place = _places(folded.problem.groups, seed)
+    place = places(folded.problem.groups, seed)
     scores: list[Scores] = []
     for share in SHARES[:-1]:
         column: list[Scores] = []
@@ -81,7 +81,7 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     )
 
 
-def _places(groups: Rows, seed: int) -> Scores:
+def places(groups: Rows, seed: int) -> Scores:
     """Give every row a random place from 0 to 1, the same to a whole group."""
     _, unit = np.unique(groups, return_inverse=True)
     place = np.random.default_rng(seed).permutation(int(unit.max(initial=-1)) + 1)

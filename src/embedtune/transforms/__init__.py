@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from embedtune.registry import Entry, Registry
 from embedtune.transforms.chain import Chain, then
+from embedtune.transforms.codes import Binary, Int4, Int8
 from embedtune.transforms.deltas import ItemDeltas
 from embedtune.transforms.factors import ItemFactors
 from embedtune.transforms.files import load_transform, save_transform
@@ -24,6 +25,9 @@ TRANSFORMS = Registry(
         "item_factors": Entry(
             "embedtune.transforms.factors:ItemFactors", "two vectors for each known item, one for histories"
         ),
+        "int8": Entry("embedtune.transforms.codes:Int8", "documents in one byte a dimension"),
+        "int4": Entry("embedtune.transforms.codes:Int4", "documents in half a byte a dimension"),
+        "binary": Entry("embedtune.transforms.codes:Binary", "documents in one bit a dimension"),
         "chain": Entry(
             "embedtune.transforms.chain:Chain",
             "several transforms, one after the other",
@@ -34,8 +38,11 @@ TRANSFORMS = Registry(
 
 __all__ = [
     "TRANSFORMS",
+    "Binary",
     "Chain",
     "Identity",
+    "Int4",
+    "Int8",
     "ItemDeltas",
     "ItemFactors",
     "Linear",

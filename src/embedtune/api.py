@@ -27,6 +27,7 @@ from embedtune.judging.metrics import parse_metric
 from embedtune.judging.verdict import FEWEST, Evaluation
 from embedtune.models import open_model
 from embedtune.settings import settings_of
+from embedtune.sizes import Dims, checked_dims, widths, with_sizes
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 from embedtune.tuners.auto import Choice, choose
@@ -50,6 +51,8 @@ def fine_tune(
     roles: dict[str, str | None] | None = None,
     force: bool = False,
     unlabelled: bool = False,
+    dims: Dims = None,
+    most_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -82,6 +85,12 @@ def fine_tune(
         ``data`` is a collection without labels: learn from its structure, see
         :func:`embedtune.data.pairs.pairs_from_structure`. Made labels judge nothing: without real
         queries (``test``) the base is kept, unless ``force``.
+    dims : "auto" or int, optional
+        Smaller vectors, for retrieval: ``"auto"`` judges the full, half, quarter and eighth number of
+        dimensions, each as float32, int8, int4 and bits, and takes the smallest within noise of the full
+        tuned vectors; a number tries that one alone. See :mod:`embedtune.sizes`.
+    most_bytes : int, optional
+        Bytes that a document's vector may have; ``dims="auto"`` where dims is not given.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -108,6 +117,7 @@ def fine_tune(
     limit = Budget(None if budget is None else started + seconds(budget), progress)
     if method != "auto":
         TUNERS[method]  # an unknown method is told before any work
+    dims = checked_dims(dims, most_bytes)
     clock = Clock(started)
 
     dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles)
@@ -119,11 +129,13 @@ def fine_tune(
             )
         dataset, test = join_test(dataset, read(test, task=task, roles=roles)), HELD_OUT
     _checked_method(dataset, method)
+    checked_dims(dims, most_bytes, dataset.task)
     if metric is not None:
         _checked_metric(dataset, metric)
     clock.stop("read")
 
     encoder = load_encoder(base_model)
+    widths(dims, encoder.dimension)  # too many are told before the work
     found = collect(dataset, encoder, test=test, progress=progress)
     clock.stop("encode")
 
@@ -140,6 +152,8 @@ def fine_tune(
     verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit)
     keep = verdict.decision == "tune" or force
     shipped = transform if keep else Identity()
+    if dims is not None:
+        shipped, verdict = with_sizes(found, choice, shipped, verdict, dims, most_bytes, seed, clock, limit)
     head = classifier(found, choice if keep else None, shipped, seed)
     return Tuned(
         encoder,
@@ -157,7 +171,9 @@ def fine_tune(
         },
         seed=seed,
         head=head,
-        settings=settings_of(method=method, metric=deciding, test=test, force=force),
+        settings=settings_of(
+            method=method, metric=deciding, test=test, force=force, dims=dims, most_bytes=most_bytes
+        ),
     )
 
 

@@ -15,7 +15,7 @@ from embedtune.types import Vectors
 def coded_top_k(
     queries: Vectors, codes: Codes, k: int, *, rounding: Rounding, block: int = BLOCK
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Find the ``k`` documents with the highest inner product of query and what their codes stand for, exactly.
+    """Find the ``k`` documents whose codes stand for the highest inner products with the query, exactly.
 
     Codes are unpacked block by block; the float vectors of all documents are never in memory.
 
@@ -52,7 +52,9 @@ def coded_top_k(
     rows = np.empty((len(queries), 0), np.int64)
     best = np.empty((len(queries), 0), np.float32)
     for start in range(0, len(codes), block):
-        found, scores = top_k(weighed, rounding.levels(codes[start : start + block]), k)
+        found, scores = top_k(
+            weighed, np.asarray(rounding.levels(codes[start : start + block]), np.float32), k
+        )
         rows, best = np.c_[rows, found + start], np.c_[best, scores]
         order = np.lexsort((rows, -best), axis=1)[:, :k]
         rows, best = np.take_along_axis(rows, order, 1), np.take_along_axis(best, order, 1)
@@ -69,10 +71,10 @@ def hamming_distances(queries: NDArray[np.uint8], codes: NDArray[np.uint8]) -> N
     """
     if queries.shape[1] != codes.shape[1]:
         raise VectorError(f"queries have {queries.shape[1]} bytes of bits, documents {codes.shape[1]}")
-    queries, codes = _as_words(queries), _as_words(codes)
-    found = np.zeros((len(queries), len(codes)), np.uint16)
-    for word in range(codes.shape[1]):
-        found += np.bitwise_count(queries[:, word, None] ^ codes[None, :, word])
+    asked, words = _as_words(queries), _as_words(codes)
+    found = np.zeros((len(asked), len(words)), np.uint16)
+    for word in range(words.shape[1]):
+        found += np.bitwise_count(asked[:, word, None] ^ words[None, :, word])
     return found
 
 

@@ -25,12 +25,21 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def settings_of(*, method: str, metric: str, test: str, force: bool) -> dict[str, Any]:
+def settings_of(
+    *,
+    method: str,
+    metric: str,
+    test: str,
+    force: bool,
+    dims: str | int | None = None,
+    most_bytes: int | None = None,
+) -> dict[str, Any]:
     """Give the settings that a result depends on beside data, base and seed, for the manifest.
 
     A time budget is not among them: unless it ended the work, it changed nothing.
     """
-    return {"method": method, "metric": metric, "test": test, "force": force, "code": code_hash()}
+    sizes = {"dims": dims, "most_bytes": most_bytes}
+    return {"method": method, "metric": metric, "test": test, "force": force, **sizes, "code": code_hash()}
 
 
 def same_inputs(

@@ -58,6 +58,14 @@ def tune(
             help="DATA has texts alone: learn from titles, headings, first sentences; judge on --test FILE.",
         ),
     ] = False,
+    dims: Annotated[
+        str | None,
+        typer.Option(metavar="auto|N", help="Smaller vectors: the smallest within noise, or N dimensions."),
+    ] = None,
+    bytes_per_vector: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The most that a document's vector may take, in bytes."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -74,6 +82,7 @@ def tune(
     from embedtune.data.describe import describe
     from embedtune.folders import refuse_existing
     from embedtune.manifest import is_artifact
+    from embedtune.sizes import parse_dims, size_lines
 
     refuse_existing(
         out,
@@ -100,9 +109,13 @@ def tune(
             task=task,
             roles=roles,
             force=force,
+            dims=parse_dims(dims),
+            most_bytes=bytes_per_vector,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())
+    for line in size_lines(tuned.verdict.sizes):
+        output.say(line)
     tuned.save(out, overwrite=overwrite)
     output.say()
     output.say(saved_line(tuned.verdict.decision, str(out), force=force))

@@ -104,7 +104,8 @@ class Int8(_Rounding):
     def codes(self, x: Vectors) -> Codes:
         """Round documents (n, r) to int8 (n, r); values beyond the calibrated range are cut off."""
         x = as_block(x, self.dims)
-        return np.clip(np.rint((x - self.offset) / self.scale), -self.top, self.top).astype(np.int8)
+        levels = np.rint((x - self.offset) / self.scale)
+        return np.asarray(np.clip(levels, -self.top, self.top), np.int8)
 
     def levels(self, codes: Codes) -> Levels:
         """Give the codes themselves."""
@@ -159,7 +160,7 @@ class Int4(Int8):
         return -(-self.dims // 2)
 
     def codes(self, x: Vectors) -> Codes:
-        """Round documents (n, r) to uint8 (n, ceil(r / 2)): level + 8, the first dimension in the high half."""
+        """Round documents (n, r) to uint8 (n, ceil(r / 2)): level + 8, the first one in the high half."""
         levels = (super().codes(x).view(np.int8) + 8).astype(np.uint8)
         if self.dims % 2:
             levels = np.concatenate([levels, np.zeros((len(levels), 1), np.uint8)], axis=1)
@@ -200,7 +201,7 @@ class Binary(_Rounding):
 
     @classmethod
     def fitted(cls, documents: Vectors) -> Binary:
-        """Calibrate on documents (n, r): thresholds at the means, a bit counts the mean distance from them."""
+        """Calibrate on documents (n, r): thresholds at the means, a bit counts the mean distance to them."""
         threshold = documents.mean(axis=0)
         scale = _positive(np.abs(documents - threshold).mean(axis=0))
         return cls(scale / np.linalg.norm(scale), threshold.astype(np.float32))
@@ -256,15 +257,21 @@ def documents_codes(transform: Transform, x: Vectors, ids: Sequence[str] | None 
     VectorError
         When ``transform`` does not end in codes.
     """
-    parts = getattr(transform, "parts", (transform,))
     rounding = rounding_of(transform)
     if rounding is None:
         raise VectorError(
             "these vectors have no codes", fix="tune with dims='auto' or a number (--dims) to fit them"
         )
-    for part in parts[:-1]:
-        x = part.documents(x, ids)
-    return rounding.codes(x)
+    return rounding.codes(before_rounding(transform).documents(x, ids))
+
+
+def before_rounding(transform: Transform) -> Transform:
+    """Give ``transform`` without what rounds its documents last."""
+    if rounding_of(transform) is None:
+        return transform
+    from embedtune.transforms.chain import Chain
+
+    return Chain(getattr(transform, "parts", (transform,))[:-1])
 
 
 def _positive(steps: Vectors) -> Vectors:

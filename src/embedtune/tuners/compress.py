@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -85,6 +85,9 @@ class CompressTuner:
         """
         budget = budget or Budget()
         rng = np.random.default_rng(seed)
+        if not len(train):  # without a query to go by, documents stand for them
+            queries = sampled(train.documents, rng)
+            return _Descent(self, replace(train, queries=queries), rng).transform()
         descent = _Descent(self, train, rng)
         batches = Batches(
             train,
@@ -122,10 +125,14 @@ class _Descent:
                 fix=f"give a whole number from 1 to {width}",
             )
         documents = sampled(train.documents, rng)
-        moments = {"query": _moment(train.queries), "document": _moment(documents)}
-        self.matrix = dict(zip(moments, closed_form(*moments.values(), config.dims), strict=True))
+        query, document = _moment(train.queries), _moment(documents)
+        start = closed_form(query, document, config.dims)
+        self.matrix = {"query": start[0], "document": start[1]}
         self.momentum = {side: np.zeros_like(w) for side, w in self.matrix.items()}
-        self.right = {side: _inverse_root(moment, config.floor) for side, moment in moments.items()}
+        self.right = {
+            "query": _inverse_root(query, config.floor),
+            "document": _inverse_root(document, config.floor),
+        }
         y, z = self.queries(train.queries), self.documents(documents)
         self.left = {
             "query": _inverse_root(_moment(z - z.mean(axis=0)), config.floor),
@@ -169,7 +176,8 @@ class _Descent:
         by_y, by_z = by_pair @ z, by_pair.T @ y
         if y_norm is not None and z_norm is not None:
             by_y, by_z = through_unit(by_y, y, y_norm), through_unit(by_z, z, z_norm)
-        return loss, {"query": by_y.T @ x, "document": by_z.T @ c}
+        found = {"query": by_y.T @ x, "document": by_z.T @ c}
+        return loss, {side: np.asarray(gradient, np.float32) for side, gradient in found.items()}
 
     def transform(self) -> Linear:
         return Linear(self.matrix["query"], self.matrix["document"], normalise=self.train.cosine)
@@ -202,7 +210,9 @@ def followed_loss(
     return loss, (np.exp(given) - target) * np.float32(scale / len(y))
 
 
-def closed_form(query: Matrix, document: Matrix, dims: int) -> tuple[Matrix, Matrix]:
+def closed_form(
+    query: NDArray[np.float64], document: NDArray[np.float64], dims: int
+) -> tuple[Matrix, Matrix]:
     """Give the two matrices A, B (dims, d) with least squared error of all scores, before any unit length.
 
     With second moments Q and D of both sides, the error of ``(A q) . (B d)`` for ``q . d``, squared and
@@ -230,18 +240,18 @@ def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)), np.float32)
 
 
-def _moment(x: Vectors) -> Matrix:
+def _moment(x: Vectors) -> NDArray[np.float64]:
     return np.asarray((x.T @ x).astype(np.float64) / max(len(x), 1))
 
 
-def _roots(moment: Matrix) -> tuple[Matrix, Matrix]:
+def _roots(moment: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give the square root of a second moment and its inverse, with a small floor for empty directions."""
     values, axes = np.linalg.eigh(moment)
     values = np.maximum(values, 0) + 1e-4 * max(float(values.mean()), 1e-30)
     return (axes * np.sqrt(values)) @ axes.T, (axes / np.sqrt(values)) @ axes.T
 
 
-def _inverse_root(moment: Matrix, floor: float) -> Matrix:
+def _inverse_root(moment: NDArray[np.float64], floor: float) -> Matrix:
     """(second moment / its mean eigenvalue + floor)^(-1/2)."""
     values, axes = np.linalg.eigh(moment)
     values = np.maximum(values, 0)

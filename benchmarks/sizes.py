@@ -17,7 +17,6 @@ from sets import BASE, DATA, METRIC, read_set
 from embedtune.collect import Collected, collect
 from embedtune.encoders import load_encoder
 from embedtune.judging.folded import Folded
-from embedtune.settings import code_hash
 from embedtune.sizes import Size, choose_size
 from embedtune.transforms import Chain, Identity, load_transform, save_transform
 from embedtune.tuners.auto import choose
@@ -27,7 +26,7 @@ from embedtune.types import Transform
 
 SEED = 0
 BAR = 0.98
-"""Share of the full tuned score that a quarter of the dimensions in int8, a sixteenth of the bytes, must keep."""
+"""Share of the full tuned score that a quarter of the dimensions in int8 must keep."""
 
 
 def main() -> None:
@@ -38,17 +37,15 @@ def main() -> None:
     parser.add_argument("--base", default=BASE)
     parser.add_argument("--fresh", action="store_true", help="choose the tuned maps again")
     asked = parser.parse_args()
-    body = []
-    for name in asked.sets:
-        body.append(section(name, asked.data, asked.base, fresh=asked.fresh))
+    body = [section(name, asked.data, asked.base, fresh=asked.fresh) for name in asked.sets]
     write_section("sizes", "Smaller vectors", "\n\n".join([INTRODUCTION, *body]))
 
 
 INTRODUCTION = (
-    "One document's vector in bytes, and what it keeps of the full tuned vectors' nDCG@10: out of fold, where "
-    "sizes are chosen, and on the test split, scored once. Queries stay float32. `projected` is a learned map "
-    "to fewer dimensions, one matrix a side, fitted after the tuning. *within noise*: keeps 98 % out of fold, "
-    f"with no significant loss overall or in a stratum. The bar: {BAR:.0%} on test for a quarter of the "
+    "One document's vector in bytes, and what it keeps of the full tuned vectors' nDCG@10: out of fold, "
+    "where sizes are chosen, and on the test split, scored once. Queries stay float32. Fewer dimensions are "
+    "a learned projection, one matrix a side, after the tuning. *within noise*: keeps 98 % out of fold, with "
+    f"no significant loss overall or in a stratum. The bar: {BAR:.0%} on test for a quarter of the "
     "dimensions in int8, 16 times smaller."
 )
 
@@ -128,7 +125,7 @@ def keep_maps(folder: Path, maps: list[Transform], method: str) -> None:
         ]
         for i, one in enumerate(maps)
     ]
-    write_json(folder / "maps.json", {"method": method, "maps": entries, "code": code_hash()})
+    write_json(folder / "maps.json", {"method": method, "maps": entries})
 
 
 def _loaded(entries: list[dict], folder: Path) -> Transform:

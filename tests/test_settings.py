@@ -11,7 +11,14 @@ import pytest
 from embedtune import settings
 from embedtune.settings import code_hash, same_inputs, settings_of
 
-SETTINGS = {"method": "auto", "metric": "ndcg@10", "test": "test", "force": False}
+SETTINGS = {
+    "method": "auto",
+    "metric": "ndcg@10",
+    "test": "test",
+    "force": False,
+    "dims": None,
+    "most_bytes": None,
+}
 DATA, BASE = SimpleNamespace(fingerprint="d"), SimpleNamespace(fingerprint="b")
 
 

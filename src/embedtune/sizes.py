@@ -111,11 +111,13 @@ def widths(dims: Dims, width: int) -> list[int]:
     return list(dict.fromkeys(max(1, width // part) for part in PARTS))
 
 
-def smaller(data: TuningData, dims: int, *, seed: int, budget: Budget) -> Iterator[tuple[str, Transform]]:
+def smaller(
+    data: TuningData, dims: int, *, distil: float, seed: int, budget: Budget
+) -> Iterator[tuple[str, Transform]]:
     """Fit ``dims`` dimensions to (tuned) vectors; yield each kind and what is done after the tuning."""
     map_: Transform = Identity()
     if dims < data.queries.shape[1]:
-        map_ = CompressTuner(dims=dims).fit(data, seed=seed, budget=budget)
+        map_ = CompressTuner(dims=dims, distil=distil).fit(data, seed=seed, budget=budget)
     yield "float32", map_
     rng = np.random.default_rng(seed)
     documents = map_.documents(sampled(data.documents, rng))
@@ -183,7 +185,9 @@ def choose_size(
     if most_bytes is not None and most_bytes < fewest:
         fix = f"allow {fewest}, or ask for fewer dimensions"
         raise UserError(f"no vector has as few as {most_bytes} bytes", fix=fix)
-    sizes = _tried(folded, maps, tried, seed, budget)
+    # where the labels did not serve to tune, they do not serve here
+    distil = 1.0 if isinstance(shipped, Identity) else CompressTuner.distil
+    sizes = _tried(folded, maps, tried, distil, seed, budget)
     if not sizes:
         return shipped, []
     best = _smallest(sizes, most_bytes)
@@ -192,7 +196,7 @@ def choose_size(
     transform, place = shipped, {(one.dims, one.kind): i for i, one in enumerate(sizes)}
     whole = None if found.test is None else _on_test(found, shipped, folded.metric)
     for width in sorted({one.dims for one in sizes} if whole is not None else {sizes[best].dims}):
-        for kind, map_ in smaller(data, width, seed=seed, budget=Budget()):
+        for kind, map_ in smaller(data, width, distil=distil, seed=seed, budget=Budget()):
             i = place[width, kind]
             if i == best:
                 transform = then(shipped, map_)
@@ -203,7 +207,12 @@ def choose_size(
 
 
 def _tried(
-    folded: Folded, maps: Sequence[Transform], tried: Sequence[int], seed: int, budget: Budget
+    folded: Folded,
+    maps: Sequence[Transform],
+    tried: Sequence[int],
+    distil: float,
+    seed: int,
+    budget: Budget,
 ) -> list[Size]:
     """Judge every kind of every number of dimensions, the largest first, as long as there is time."""
     inner = Budget(budget.deadline)
@@ -215,7 +224,7 @@ def _tried(
         columns: dict[str, list[NDArray[np.float64]]] = {}
         for i, one in enumerate(mapped):
             data = one.training(folded.rounds[i].train)
-            for kind, map_ in smaller(data, width, seed=seed + i, budget=inner):
+            for kind, map_ in smaller(data, width, distil=distil, seed=seed + i, budget=inner):
                 columns.setdefault(kind, []).append(_score(one, map_, folded, i))
         if budget.left <= 0:
             break

@@ -169,7 +169,7 @@ class Int4(Int8):
     def levels(self, codes: Codes) -> Levels:
         """Unpack codes to levels, int8 (n, r)."""
         packed = codes.view(np.uint8)
-        halves = np.stack([packed >> 4, packed & 15], axis=2).reshape(len(packed), -1)
+        halves = np.stack([packed >> 4, packed & 15], axis=2).reshape(len(packed), 2 * packed.shape[1])
         return (halves[:, : self.dims].astype(np.int8) - np.int8(8)).astype(np.int8)
 
 

@@ -23,6 +23,7 @@ SECTIONS = (
     "classification",
     "similarity",
     "recommendation",
+    "sizes",
     "migration",
     "trust",
     "speed",

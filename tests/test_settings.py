@@ -19,6 +19,8 @@ SETTINGS = {
     "keep": 0.9,
     "same_at": 4.0,
     "precision": 0.9,
+    "dims": None,
+    "most_bytes": None,
 }
 DATA, BASE = SimpleNamespace(fingerprint="d"), SimpleNamespace(fingerprint="b")
 

@@ -17,7 +17,7 @@ from embedtune.artifact import Tuned, load
 from embedtune.encoders import load_encoder
 from embedtune.head import Head
 from embedtune.judging.logistic import Logistic
-from embedtune.transforms import Chain, Identity, ItemDeltas, ItemFactors, Linear, then
+from embedtune.transforms import Chain, Identity, Int8, ItemDeltas, ItemFactors, Linear, then
 from embedtune.types import Transform, Vectors
 
 library = pytest.importorskip("sentence_transformers")
@@ -72,6 +72,7 @@ def variant(tiny_model: Path, place: Path, **changes: Any) -> Path:
 
 
 OLD = "sentence_transformers.models."
+INT8 = Int8(np.full(8, 0.01, np.float32), np.zeros(8, np.float32))
 POOLED = [("", f"{OLD}Transformer"), ("1_Pooling", f"{OLD}Pooling")]
 
 
@@ -126,6 +127,27 @@ def test_a_classifier_leaves_the_vectors_stock(tiny_model: Path, tmp_path: Path)
     agree(folder, tuned)
     assert tuned.manifest["stock_loader"] == "exact"
     assert "classifier is used in embedtune only" in (folder / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("sides", ["shared", "both"])
+def test_a_projection_is_a_rectangular_dense_and_rounding_stays_behind(
+    tiny_model: Path, tmp_path: Path, sides: str
+) -> None:
+    small = Linear(matrix()[:8], matrix()[:8] if sides == "shared" else matrix(seed=3)[:8])
+    tuned = Tuned(load_encoder(tiny_model), then(then(Linear.shared(matrix(seed=5)), small), INT8))
+    folder = tuned.save(tmp_path / "tuned")
+    model = library.SentenceTransformer(str(folder))
+    assert tuned.manifest["stock_loader"] == "exact"
+    assert np.allclose(model.encode_query(TEXTS), tuned.encode_queries(TEXTS), atol=1e-5)
+    assert np.allclose(
+        INT8.documents(model.encode_document(TEXTS)), tuned.encode_documents(TEXTS), atol=0.011
+    )  # one step
+    configs = [json.loads(p.read_text()) for p in folder.rglob("*Dense/config.json")]
+    assert [(one["in_features"], one["out_features"]) for one in configs] == [(32, 8)] * (
+        1 if sides == "shared" else 2
+    )
+    assert "rounded to codes in embedtune only" in (folder / "README.md").read_text("utf-8")
+    assert "rounded to one byte a dimension" in (folder / "README.md").read_text("utf-8")
 
 
 def test_item_deltas_stay_behind(tiny_model: Path, tmp_path: Path) -> None:

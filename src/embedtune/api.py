@@ -35,6 +35,7 @@ from embedtune.models import open_model
 from embedtune.parts import Sliced, spots_of
 from embedtune.sameness import check_sameness, threshold_of
 from embedtune.settings import settings_of
+from embedtune.sizes import Dims, checked_dims, widths, with_sizes
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 from embedtune.tuners.auto import Choice, choose
@@ -63,6 +64,8 @@ def fine_tune(
     keep: float | None = None,
     same_at: float | None = None,
     precision: float | None = None,
+    dims: Dims = None,
+    most_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -108,6 +111,12 @@ def fine_tune(
     same_at, precision : float, optional
         For scored pairs: the score from which a pair is the same, and the precision that the threshold of
         :meth:`Tuned.same` is to reach; see :func:`embedtune.sameness.threshold_of`.
+    dims : "auto" or int, optional
+        Smaller vectors, for retrieval: ``"auto"`` judges the full, half, quarter and eighth number of
+        dimensions, each as float32, int8, int4 and bits, and takes the smallest within noise of the full
+        tuned vectors; a number tries that one alone. See :mod:`embedtune.sizes`.
+    most_bytes : int, optional
+        Bytes that a document's vector may have; ``dims="auto"`` where dims is not given.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -135,6 +144,7 @@ def fine_tune(
     if method != "auto":
         TUNERS[method]  # an unknown method is told before any work
     keep = checked_share(keep)
+    dims = checked_dims(dims, most_bytes)
     clock = Clock(started)
 
     slices = as_names(slices)
@@ -153,6 +163,7 @@ def fine_tune(
             )
         dataset, test = join_test(dataset, read(test, task=task, roles=roles, slices=slices)), HELD_OUT
     _checked_method(dataset, method)
+    checked_dims(dims, most_bytes, dataset.task)
     if metric is not None:
         _checked_metric(dataset, metric)
     for name in slices:
@@ -161,6 +172,7 @@ def fine_tune(
     clock.stop("read")
 
     encoder = load_encoder(base_model)
+    widths(dims, encoder.dimension)  # too many are told before the work
     found = collect(dataset, encoder, test=test, progress=progress)
     enough = found.labels >= FEWEST
     probes = (
@@ -204,6 +216,8 @@ def fine_tune(
     )
     better = verdict.decision == "tune" or force
     shipped = transform if better else Identity()
+    if dims is not None:
+        shipped, verdict = with_sizes(found, choice, shipped, verdict, dims, most_bytes, seed, clock, limit)
     head = classifier(found, choice, shipped, seed, progress)
     return Tuned(
         encoder,
@@ -230,10 +244,12 @@ def fine_tune(
             metric=deciding,
             test=test,
             force=force,
-            slices=slices,
+            slices=list(slices),
             keep=keep,
             same_at=same_at,
             precision=precision,
+            dims=dims,
+            most_bytes=most_bytes,
         ),
     )
 

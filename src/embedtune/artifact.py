@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embedtune import manifest as manifests
 from embedtune.card import model_card
+from embedtune.coded import coded_top_k
 from embedtune.deferred import deferred_base, describe_base
 from embedtune.errors import ArtifactError, UserError
 from embedtune.folders import new_folder, refuse_existing
@@ -20,6 +21,7 @@ from embedtune.probes import Probes
 from embedtune.searched import Documents, Hit, Searched
 from embedtune.stock import write_stock
 from embedtune.transforms import Chain, Identity, load_transform, save_transform, then
+from embedtune.transforms.codes import Codes, documents_codes, rounding_of
 from embedtune.transforms.pooling import latest_choices, pooled_history
 from embedtune.types import Encoder, Similarity, Transform, Vectors
 
@@ -78,6 +80,7 @@ class Tuned:
     head: Head | None = None
     threshold: Threshold | None = None
     _last: tuple[Searched, Transform, Vectors] | None = field(default=None, init=False, repr=False)
+    _coded: tuple[Searched, Transform, Codes] | None = field(default=None, init=False, repr=False)
     _folder: Path | None = field(default=None, init=False, repr=False)
 
     @property
@@ -89,8 +92,21 @@ class Tuned:
         """Give the tuned vectors of queries, float32 (n, d); unit length if similarity is cosine."""
         return self.transform.queries(self.encoder.encode(texts, kind="query"))
 
-    def encode_documents(self, texts: Sequence[str], ids: Sequence[str] | None = None) -> Vectors:
+    @overload
+    def encode_documents(
+        self, texts: Sequence[str], ids: Sequence[str] | None = None, *, codes: Literal[False] = False
+    ) -> Vectors: ...
+    @overload
+    def encode_documents(
+        self, texts: Sequence[str], ids: Sequence[str] | None = None, *, codes: Literal[True]
+    ) -> Codes: ...
+    def encode_documents(
+        self, texts: Sequence[str], ids: Sequence[str] | None = None, *, codes: bool = False
+    ) -> Vectors | Codes:
         """Give the tuned vectors of documents, float32 (n, d); unit length if similarity is cosine.
+
+        Where documents are rounded to codes, the vectors are what the codes stand for: of unit length to
+        within the rounding, and compared by inner product.
 
         Parameters
         ----------
@@ -98,7 +114,16 @@ class Tuned:
             The documents; their ids where the base has precomputed vectors.
         ids : sequence of str, optional
             Their ids, for maps that know items; without ids they are treated as new documents.
+        codes : bool
+            Give the codes instead, (n, bytes): int8, or packed uint8 for int4 and binary.
+
+        Raises
+        ------
+        VectorError
+            When codes are asked for and none were fitted (``fine_tune(..., dims=...)``).
         """
+        if codes:
+            return documents_codes(self.transform, self.encoder.encode(texts, kind="document"), ids)
         return self.transform.documents(self.encoder.encode(texts, kind="document"), ids)
 
     @overload
@@ -125,7 +150,13 @@ class Tuned:
         """
         asked = [queries] if isinstance(queries, str) else list(queries)
         found = Searched.of(documents, self.encoder.content)
-        hits = found.best(self.encode_queries(asked), self._vectors(found), k)
+        rounding = rounding_of(self.transform)
+        if rounding is None:
+            hits = found.best(self.encode_queries(asked), self._vectors(found), k)
+        else:  # the codes are what is kept and searched
+            hits = found.hits(
+                *coded_top_k(self.encode_queries(asked), self._codes(found), k, rounding=rounding)
+            )
         return hits[0] if isinstance(queries, str) else hits
 
     def recommend(
@@ -254,6 +285,13 @@ class Tuned:
         vectors = self.encode_documents(documents.items, documents.own_ids)
         self._last = documents, self.transform, vectors
         return vectors
+
+    def _codes(self, documents: Searched) -> Codes:
+        if self._coded and self._coded[0] == documents and self._coded[1] is self.transform:
+            return self._coded[2]
+        codes = self.encode_documents(documents.items, documents.own_ids, codes=True)
+        self._coded = documents, self.transform, codes
+        return codes
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Save as a folder; the same inputs give the same bytes.

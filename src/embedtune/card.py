@@ -11,6 +11,9 @@ _NAMED = 20
 _KINDS = {
     "item_deltas": "a shift for each known document",
     "item_factors": "two vectors for each known item, one for histories and one to be found",
+    "int8": "documents rounded to one byte a dimension",
+    "int4": "documents rounded to half a byte a dimension",
+    "binary": "documents rounded to one bit a dimension",
     "pooled": "vectors as they are, and a pooling of histories",
 }
 _STRATA = ("overall", "seen", "unseen")
@@ -213,6 +216,11 @@ def _how_to(manifest: Mapping[str, Any]) -> str:
         stock += (
             "\n\nDocuments that have a delta of their own get it in embedtune only, by their ids; "
             "sentence-transformers gives them the vector that a new document gets."
+        )
+    if any(entry["kind"] in ("int8", "int4", "binary") for entry in manifest["transforms"]):
+        stock += (
+            "\n\nDocuments are rounded to codes in embedtune only "
+            "(`tuned.encode_documents(texts, codes=True)`); sentence-transformers gives the vectors before."
         )
     if manifest["stock_routed"]:
         stock += (

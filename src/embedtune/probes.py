@@ -12,6 +12,7 @@ import numpy as np
 from embedtune.errors import ArtifactError, DataError, VectorError
 from embedtune.manifest import AGAIN, write_json
 from embedtune.transforms import Chain, ItemDeltas
+from embedtune.transforms.codes import before_rounding
 from embedtune.transforms.files import load_tensors, save_tensors
 from embedtune.types import Encoder, Kind, Transform, Vectors
 
@@ -148,7 +149,7 @@ def _encode(
     documents: tuple[str, ...],
     ids: tuple[str, ...],
 ) -> tuple[Vectors, Vectors]:
-    plain = uncached(encoder)
+    plain, transform = uncached(encoder), before_rounding(transform)  # rounding would magnify differences
     nothing = np.zeros((0, plain.dimension), np.float32)
     return (
         transform.queries(plain.encode(queries, kind="query") if queries else nothing),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.data.dataset import Dataset
@@ -88,7 +89,10 @@ class Searched:
             rows, columns = np.repeat(np.arange(len(queries)), len(exclude)), np.tile(exclude, len(queries))
             shape = (len(queries), len(self.ids))
             hidden = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
-        indices, scores = top_k(queries, vectors, k, exclude=hidden)
+        return self.hits(*top_k(queries, vectors, k, exclude=hidden))
+
+    def hits(self, indices: NDArray[np.int64], scores: NDArray[np.float32]) -> list[list[Hit]]:
+        """Give the documents that a search found, as rows (n, k) and scores (n, k); -1 is none."""
         return [
             [Hit(self.ids[i], float(s), self.texts[i]) for i, s in zip(*row, strict=True) if i >= 0]
             for row in zip(indices, scores, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,18 +31,13 @@ def settings_of(
     metric: str,
     test: str,
     force: bool,
-    slices: Sequence[str] = (),
-    keep: float | None = None,
-    same_at: float | None = None,
-    precision: float | None = None,
+    **more: Any,
 ) -> dict[str, Any]:
     """Give the settings that a result depends on beside data, base and seed, for the manifest.
 
     A time budget is not among them: unless it ended the work, it changed nothing.
     """
-    given = {"method": method, "metric": metric, "test": test, "force": force, "keep": keep}
-    given |= {"slices": list(slices), "same_at": same_at, "precision": precision}
-    return {**given, "code": code_hash()}
+    return {"method": method, "metric": metric, "test": test, "force": force, **more, "code": code_hash()}
 
 
 def same_inputs(

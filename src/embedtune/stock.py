@@ -18,6 +18,7 @@ from embedtune.encoders.model_folder import CONTENT, IGNORED, ModelFolder, read_
 from embedtune.encoders.static import is_static_folder
 from embedtune.manifest import write_json
 from embedtune.transforms import Chain, Identity, ItemDeltas, Linear, then
+from embedtune.transforms.codes import Rounding
 from embedtune.transforms.files import save_tensors
 from embedtune.types import Encoder, Transform, Vectors
 
@@ -88,11 +89,14 @@ def write_stock(encoder: Encoder, transform: Transform, out: Path) -> Stock:
 
 
 def _linear_of(transform: Transform) -> tuple[Linear | Identity | None, bool]:
-    """Give what new documents get, as one linear map (None where it is not one), and whether that is all."""
+    """Give what new documents get, as one linear map (None where it is not one), and whether that is all.
+
+    Rounding to codes is left out: it is what is done to vectors when they are stored.
+    """
     parts = transform.parts if isinstance(transform, Chain) else (transform,)
     rest: Transform = Identity()
     for part in parts:
-        if not isinstance(part, ItemDeltas):
+        if not isinstance(part, (ItemDeltas, Rounding)):
             rest = then(rest, part)
     complete = not any(isinstance(part, ItemDeltas) for part in parts)
     return (rest if isinstance(rest, (Linear, Identity)) else None), complete

@@ -42,6 +42,30 @@ def test_a_map_that_helps_is_saved_and_said_to_help(run, shifted, tmp_path):
     assert embedtune.load(out).verdict["decision"] == "tune"
 
 
+def test_smaller_vectors_are_shown_and_saved(run, shifted, tmp_path):
+    data, vectors = shifted
+    options = ("--base", f"vectors:{vectors}", "--out", tmp_path / "tuned", "--method", "ridge")
+    written = run("tune", data, *options, "--bytes-per-vector", "4", "--json", "-")
+    assert written.exit_code == 0, written.stderr
+    sizes = json.loads(written.stdout)["sizes"]
+    chosen = next(one for one in sizes if one["chosen"])
+    assert chosen["bytes"] <= 4
+    assert "smaller vectors" in written.stderr
+    assert "<- chosen" in written.stderr
+    assert embedtune.load(tmp_path / "tuned").manifest["dimension"] == chosen["dims"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [("half", "--dims is 'half'"), ("9999", "9999 dimensions are more")]
+)
+def test_dims_that_cannot_be_are_refused(run, shifted, tmp_path, given, said):
+    data, vectors = shifted
+    result = run("tune", data, "--base", f"vectors:{vectors}", "--out", tmp_path / "x", "--dims", given)
+    assert result.exit_code == 2
+    assert said in result.stderr.replace("\n", " ")
+    assert not (tmp_path / "x").exists()
+
+
 def test_too_few_labels_save_the_base_and_say_so(run, pairs, tiny_model, tmp_path):
     out = tmp_path / "tuned"
     result = run("tune", pairs, "--base", tiny_model, "--out", out, "--json", "-")

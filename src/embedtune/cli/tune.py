@@ -96,6 +96,14 @@ def tune(
         float | None,
         typer.Option(metavar="SHARE", help="What the threshold of the same is to reach; else the best F1."),
     ] = None,
+    dims: Annotated[
+        str | None,
+        typer.Option(metavar="auto|N", help="Smaller vectors: the smallest within noise, or N dimensions."),
+    ] = None,
+    bytes_per_vector: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="The most that a document's vector may take, in bytes."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -112,6 +120,7 @@ def tune(
     from embedtune.data.describe import describe
     from embedtune.folders import refuse_existing
     from embedtune.manifest import is_artifact
+    from embedtune.sizes import parse_dims, size_lines
 
     refuse_existing(
         out,
@@ -161,9 +170,13 @@ def tune(
             keep=keep,
             same_at=same_at,
             precision=precision,
+            dims=parse_dims(dims),
+            most_bytes=bytes_per_vector,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())
+    for line in size_lines(tuned.verdict.sizes):
+        output.say(line)
     if tuned.threshold is not None:
         output.say()
         output.say(tuned.threshold.text())

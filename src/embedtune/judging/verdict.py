@@ -121,6 +121,8 @@ class Verdict(Evaluation):
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
     """Whether the time budget ended before all candidates were tried."""
+    sizes: list[dict[str, Any]] = field(default_factory=list)
+    """Smaller vectors, judged beside the full ones; empty where none were asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give everything as JSON-able data; ``verdict`` holds the decision."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from embedtune.registry import Entry, Registry
 from embedtune.transforms.chain import Chain, then
+from embedtune.transforms.codes import Binary, Int4, Int8
 from embedtune.transforms.deltas import ItemDeltas
 from embedtune.transforms.factors import ItemFactors
 from embedtune.transforms.files import load_transform, save_transform
@@ -27,6 +28,9 @@ TRANSFORMS = Registry(
         "bridge": Entry(
             "embedtune.transforms.bridge:Bridge", "stored vectors of one model to the space of another"
         ),
+        "int8": Entry("embedtune.transforms.codes:Int8", "documents in one byte a dimension"),
+        "int4": Entry("embedtune.transforms.codes:Int4", "documents in half a byte a dimension"),
+        "binary": Entry("embedtune.transforms.codes:Binary", "documents in one bit a dimension"),
         "chain": Entry(
             "embedtune.transforms.chain:Chain",
             "several transforms, one after the other",
@@ -37,8 +41,11 @@ TRANSFORMS = Registry(
 
 __all__ = [
     "TRANSFORMS",
+    "Binary",
     "Chain",
     "Identity",
+    "Int4",
+    "Int8",
     "ItemDeltas",
     "ItemFactors",
     "Linear",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.encoders.cache import VectorCache, content_keys
+from embedtune.errors import TextsFailed
 from embedtune.types import Content, Encoder, Kind, Similarity, Vectors
 
 Progress = Callable[[int, int], None]
@@ -29,7 +31,10 @@ class CachedEncoder:
     encoder : Encoder
         What encodes the texts that are not in the cache. It may have a method ``prompt_key(kind)``:
         kinds with the same key share their vectors. Where its items are not their own content (paths
-        of images), it has a method ``content_keys(prompt, items)`` in place of that of the cache.
+        of images), it has a method ``content_keys(prompt, items)`` in place of that of the cache. Where it
+        works on several batches at once, it has a method ``encode_batches(items, kind=…, keep=…)`` that
+        hands on the vectors of each as they come, see
+        :meth:`~embedtune.encoders.api.ApiEncoder.encode_batches`.
     cache : VectorCache, optional
         Where vectors are kept; None keeps nothing, and still encodes identical texts once.
     progress : callable, optional
@@ -66,31 +71,71 @@ class CachedEncoder:
         ------
         DiskFull
             When the cache's disk has no room left.
+        TextsFailed
+            When an API gives no vector for some texts.
         """
         unique = list(dict.fromkeys(items))
-        vectors = self._encode_unique(unique, kind)
+        try:
+            vectors = self._encode_unique(unique, kind)
+        except TextsFailed as error:
+            why = {unique[row]: reason for row, reason in zip(error.rows, error.reasons, strict=True)}
+            rows = [row for row, text in enumerate(items) if text in why]
+            raise error.placed(rows, [why[items[row]] for row in rows], len(items)) from None
         if len(unique) == len(items):
             return vectors
         row = {text: number for number, text in enumerate(unique)}
         return vectors[np.fromiter((row[text] for text in items), np.int64, len(items))]
 
-    def _encode_unique(self, texts: list[str], kind: Kind) -> Vectors:
+    def cost(self, items: Sequence[str], *, kind: Kind = "document") -> Any:
+        """Estimate what encoding texts costs that are not in the cache; None where encoding costs nothing.
+
+        Returns
+        -------
+        embedtune.encoders.api.Estimate or None
+        """
+        estimate = getattr(self.encoder, "cost", None)
+        if estimate is None:
+            return None
+        unique = list(dict.fromkeys(items))
+        _, _, missing = self._look_up(unique, kind)
+        return estimate([unique[row] for row in missing], kind=kind)
+
+    def _look_up(
+        self, texts: list[str], kind: Kind
+    ) -> tuple[Vectors, NDArray[np.uint8] | None, NDArray[np.int64]]:
+        """Give the vectors (n, d), those of the cache filled in, the keys, and the rows that are missing."""
         vectors = np.empty((len(texts), self.dimension), np.float32)
-        missing = np.arange(len(texts))
-        keys: NDArray[np.uint8] | None = None
-        if self.cache is not None and self.cache.size > 0:
-            prompt_key = getattr(self.encoder, "prompt_key", None)
-            make_keys = getattr(self.encoder, "content_keys", content_keys)
-            keys = make_keys(prompt_key(kind) if prompt_key else kind, texts)
-            missing = np.flatnonzero(~self.cache.read(self.fingerprint, keys, vectors))
-        done = len(texts) - len(missing)
+        if self.cache is None or not self.cache.size:
+            return vectors, None, np.arange(len(texts))
+        prompt_key = getattr(self.encoder, "prompt_key", None)
+        make_keys = getattr(self.encoder, "content_keys", content_keys)
+        keys = make_keys(prompt_key(kind) if prompt_key else kind, texts)
+        return vectors, keys, np.flatnonzero(~self.cache.read(self.fingerprint, keys, vectors))
+
+    def _encode_unique(self, texts: list[str], kind: Kind) -> Vectors:
+        vectors, keys, missing = self._look_up(texts, kind)
+        done, lock = len(texts) - len(missing), Lock()
         self._tell(done, len(texts))
-        for rows in _chunks(texts, missing):
-            vectors[rows] = self.encoder.encode([texts[row] for row in rows], kind=kind)
-            if keys is not None and self.cache is not None:
-                self.cache.write(self.fingerprint, keys[rows], vectors[rows])
-            done += len(rows)
-            self._tell(done, len(texts))
+
+        def keep(rows: NDArray[np.int64], found: Vectors) -> None:
+            nonlocal done
+            vectors[rows] = found
+            with lock:
+                if keys is not None and self.cache is not None:
+                    self.cache.write(self.fingerprint, keys[rows], vectors[rows])
+                done += len(rows)
+                self._tell(done, len(texts))
+
+        encode_batches = getattr(self.encoder, "encode_batches", None)
+        if encode_batches is None:
+            for rows in _chunks(texts, missing):
+                keep(rows, self.encoder.encode([texts[row] for row in rows], kind=kind))
+            return vectors
+        try:
+            asked = [texts[row] for row in missing]
+            encode_batches(asked, kind=kind, keep=lambda rows, found: keep(missing[rows], found))
+        except TextsFailed as error:
+            raise error.placed(missing[error.rows].tolist(), error.reasons, len(texts)) from None
         return vectors
 
     def _tell(self, done: int, total: int) -> None:

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedtune.cli.options import (
+    ApiBase,
+    ApiKeyEnv,
     Base,
     Budget,
+    Dimensions,
     Json,
+    MaxCost,
     Metric,
     Out,
+    PriceTable,
     Roles,
     Seed,
     SkipBad,
     Sources,
     Task,
+    api_options,
     parse_roles,
     parse_sources,
 )
@@ -62,6 +68,11 @@ def tune(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
     ] = False,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    dimensions: Dimensions = None,
+    max_cost: MaxCost = None,
+    prices: PriceTable = None,
     json: Json = None,
 ) -> None:
     """Tune a base model to a dataset, and judge it.
@@ -72,6 +83,7 @@ def tune(
     from embedtune.api import fine_tune
     from embedtune.data import read
     from embedtune.data.describe import describe
+    from embedtune.encoders import load_encoder
     from embedtune.folders import refuse_existing
     from embedtune.manifest import is_artifact
 
@@ -88,9 +100,10 @@ def tune(
     given = shlex.join(data)
     output.say(str(describe(dataset)))
     show_findings(output, dataset, command=f"embedtune check {given}")
+    options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
     with StageProgress() as progress:
         tuned = fine_tune(
-            base_model=base,
+            base_model=load_encoder(base, **options),
             data=dataset,
             method=method,
             budget=budget,

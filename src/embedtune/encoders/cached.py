@@ -51,6 +51,7 @@ class CachedEncoder:
         self.similarity: Similarity = encoder.similarity
         self.fingerprint: str = encoder.fingerprint
         self.max_tokens: int | None = encoder.max_tokens
+        self._paid = hasattr(encoder, "cost")
 
     def __getattr__(self, name: str) -> Any:
         """Give what else the wrapped encoder has, for example ``folder``."""
@@ -110,7 +111,11 @@ class CachedEncoder:
         prompt_key = getattr(self.encoder, "prompt_key", None)
         make_keys = getattr(self.encoder, "content_keys", content_keys)
         keys = make_keys(prompt_key(kind) if prompt_key else kind, texts)
-        return vectors, keys, np.flatnonzero(~self.cache.read(self.fingerprint, keys, vectors))
+        return (
+            vectors,
+            keys,
+            np.flatnonzero(~self.cache.read(self.fingerprint, keys, vectors, paid=self._paid)),
+        )
 
     def _encode_unique(self, texts: list[str], kind: Kind) -> Vectors:
         vectors, keys, missing = self._look_up(texts, kind)
@@ -122,7 +127,7 @@ class CachedEncoder:
             vectors[rows] = found
             with lock:
                 if keys is not None and self.cache is not None:
-                    self.cache.write(self.fingerprint, keys[rows], vectors[rows])
+                    self.cache.write(self.fingerprint, keys[rows], found, paid=self._paid)
                 done += len(rows)
                 self._tell(done, len(texts))
 

@@ -25,7 +25,7 @@ import random
 import sys
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,24 +82,15 @@ class Provider:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         except asyncio.IncompleteReadError:
             return None
-        headers = {
-            name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
-        }
-        return (
-            head[0].split(" ")[1],
-            headers,
-            await reader.readexactly(int(headers.get("content-length", "0"))),
-        )
+        pairs = (line.partition(":") for line in head[1:])
+        headers = {name.lower(): value.strip() for name, _, value in pairs}
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        return head[0].split(" ")[1], headers, body
 
     async def answer(
-        self,
-        writer: asyncio.StreamWriter,
-        status: int,
-        content: bytes,
-        *,
-        cut: int | None = None,
-        **more: str,
+        self, writer: asyncio.StreamWriter, status: int, content: bytes, cut: int | None = None, **more: str
     ) -> bool:
+        """Answer; with ``cut``, break off after so many bytes."""
         lines = [f"HTTP/1.1 {status} X", "Content-Type: application/json", f"Content-Length: {len(content)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in more.items()]
         writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + content[:cut])
@@ -138,100 +129,84 @@ class Provider:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> bool:
+        came = time.monotonic()
         self.requests += 1
-        self.first = self.first or time.monotonic()
+        self.first = self.first or came
         self.busy += 1
         self.most_busy = max(self.most_busy, self.busy)
-        try:
-            await asyncio.sleep(self.options.latency)
-            return await self.decide(headers, body, reader, writer)
-        finally:
-            self.busy -= 1
-            self.last = time.monotonic()
+        reply = self.refusal(headers, body) or self.reply(body, self.fault())
+        hang = self.options.hang if reply.fault == "timeout" else 0.0
+        await asyncio.sleep(max(0.0, came + self.options.latency + hang - time.monotonic()))
+        self.busy -= 1
+        self.last = time.monotonic()
+        if reply.fault == "drop":
+            return False
+        if reply.status == 200:
+            self.charged.update(body["input"])
+            if not reader.at_eof() and reply.fault in (None, "order"):
+                self.delivered.update(body["input"])
+        cut = len(reply.content) // 2 if reply.fault == "truncated" else None
+        more = {"Retry_After": str(self.options.retry_after)} if reply.status == 429 else {}
+        return await self.answer(writer, reply.status, reply.content, cut=cut, **more)
 
-    async def decide(
-        self,
-        headers: dict[str, str],
-        body: dict[str, Any],
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
-        if self.options.key and headers.get("authorization") != f"Bearer {self.options.key}":
-            said = f"Incorrect API key provided: {headers.get('authorization', '')}"
-            return await self.refuse(writer, 401, said)
-        texts, refusal = body["input"], None
+    def refusal(self, headers: dict[str, str], body: dict[str, Any]) -> Reply | None:
+        """Say what is wrong with a request, if anything."""
+        texts, key = body["input"], headers.get("authorization", "")
         if len(self.bodies) < 50:
             self.bodies.append({name: value for name, value in body.items() if name != "input"})
+        if self.options.key and key != f"Bearer {self.options.key}":
+            return refused(401, f"Incorrect API key provided: {key}")
         if len(texts) > self.options.items:
-            refusal = "too many inputs"
-        elif any("POISON-400" in text or not text for text in texts):
-            refusal = "invalid input"
-        elif any(len(text) > self.options.longest for text in texts):
-            refusal = "maximum context length exceeded: too many tokens"
-        elif body.get("encoding_format") == "base64" and self.options.lists:
-            refusal = "encoding_format base64 is not supported"
-        if refusal:
-            return await self.refuse(writer, 400, refusal)
+            return refused(400, "too many inputs")
+        if any("POISON-400" in text or not text for text in texts):
+            return refused(400, "invalid input")
+        if any(len(text) > self.options.longest for text in texts):
+            return refused(400, "maximum context length exceeded: too many tokens")
+        if body.get("encoding_format") == "base64" and self.options.lists:
+            return refused(400, "encoding_format base64 is not supported")
         if any("POISON-500" in text for text in texts):
-            return await self.refuse(writer, 500, "internal error")
-        fault = self.fault()
-        self.told[fault or "none"] += 1
-        if fault == "429":
-            return await self.refuse(writer, 429, "rate limit", Retry_After=str(self.options.retry_after))
-        if fault == "500":
-            return await self.refuse(writer, 500, "internal error")
-        if fault == "drop":
-            return False
-        if fault == "timeout":
-            await asyncio.sleep(self.options.hang)
-        return await self.embed(body, texts, fault, reader, writer)
+            return refused(500, "internal error")
+        return None
 
-    async def embed(
-        self,
-        body: dict[str, Any],
-        texts: list[str],
-        fault: str | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> bool:
-        dimension = body.get("dimensions") or self.options.dimension
-        found = vectors(texts, dimension - (fault == "dimension"))
-        for row, text in enumerate(texts):
-            if "POISON-NAN" in text:
-                found[row] = np.nan
+    def fault(self) -> str | None:
+        """Choose what goes wrong with an answer."""
+        point, chosen = self.random.random(), None
+        for name in FAULTS:
+            point -= self.faults.get(name, 0.0)
+            if point < 0:
+                chosen = name
+                break
+        self.told[chosen or "none"] += 1
+        return chosen
+
+    def reply(self, body: dict[str, Any], fault: str | None) -> Reply:
+        if fault in ("429", "500"):
+            return refused(int(fault), "not now")
+        texts = body["input"]
+        found = vectors(texts, (body.get("dimensions") or self.options.dimension) - (fault == "dimension"))
+        found[[row for row, text in enumerate(texts) if "POISON-NAN" in text]] = np.nan
         if fault in ("nan", "zero"):
             found[0] = np.nan if fault == "nan" else 0.0
         if body.get("encoding_format") == "base64":
             rows: list[Any] = [base64.b64encode(row.tobytes()).decode() for row in found]
         else:
-            rows = [[None if value != value else value for value in row] for row in found.tolist()]
+            rows = found.tolist()
         data = [{"object": "embedding", "index": row, "embedding": value} for row, value in enumerate(rows)]
-        if fault == "count":
-            data = data[:-1]
-        if fault == "order":
-            data = data[::-1]  # allowed: the index counts
+        data = data[:-1] if fault == "count" else data[::-1] if fault == "order" else data
         tokens = sum(-(-len(text) // 4) for text in texts)
-        answer = {"object": "list", "data": data, "model": body["model"]}
-        answer["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
-        content = b"<html>busy</html>" if fault == "garbage" else json.dumps(answer).encode()
-        self.charged.update(texts)
-        if not reader.at_eof() and fault in (None, "order"):
-            self.delivered.update(texts)
-        return await self.answer(
-            writer, 200, content, cut=len(content) // 2 if fault == "truncated" else None
-        )
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        answer = {"object": "list", "data": data, "model": body["model"], "usage": usage}
+        return Reply(200, b"<html>busy</html>" if fault == "garbage" else json.dumps(answer).encode(), fault)
 
-    def fault(self) -> str | None:
-        point = self.random.random()
-        for name in FAULTS:
-            point -= self.faults.get(name, 0.0)
-            if point < 0:
-                return name
-        return None
 
-    async def refuse(self, writer: asyncio.StreamWriter, status: int, said: str, **more: str) -> bool:
-        content = json.dumps({"error": {"message": said, "type": "error", "code": None}}).encode()
-        return await self.answer(writer, status, content, **more)
+class Reply(NamedTuple):
+    status: int
+    content: bytes
+    fault: str | None = None
+
+
+def refused(status: int, said: str) -> Reply:
+    return Reply(status, json.dumps({"error": {"message": said, "type": "error", "code": None}}).encode())
 
 
 async def main() -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -10,11 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.encoders.cache import VectorCache, content_keys
+from embedtune.encoders.claims import claimed
 from embedtune.errors import TextsFailed
 from embedtune.types import Content, Encoder, Kind, Similarity, Vectors
 
+logger = logging.getLogger(__name__)
+
 Progress = Callable[[int, int], None]
 """Called with (texts done, texts in all) as work goes on."""
+
+WAIT = 0.3
+"""Seconds between two looks at what another process is paying for."""
 
 CHUNK_TEXTS = 2048
 """Texts of a chunk at most; a chunk is what an interruption can lose."""
@@ -119,33 +130,87 @@ class CachedEncoder:
 
     def _encode_unique(self, texts: list[str], kind: Kind) -> Vectors:
         vectors, keys, missing = self._look_up(texts, kind)
-        done, lock = len(texts) - len(missing), Lock()
-        self._tell(done, len(texts))
-
-        def keep(rows: NDArray[np.int64], found: Vectors) -> None:
-            nonlocal done
-            vectors[rows] = found
-            with lock:
-                if keys is not None and self.cache is not None:
-                    self.cache.write(self.fingerprint, keys[rows], found, paid=self._paid)
-                done += len(rows)
-                self._tell(done, len(texts))
-
-        encode_batches = getattr(self.encoder, "encode_batches", None)
-        if encode_batches is None:
-            for rows in _chunks(texts, missing):
-                keep(rows, self.encoder.encode([texts[row] for row in rows], kind=kind))
-            return vectors
-        try:
-            asked = [texts[row] for row in missing]
-            encode_batches(asked, kind=kind, keep=lambda rows, found: keep(missing[rows], found))
-        except TextsFailed as error:
-            raise error.placed(missing[error.rows].tolist(), error.reasons, len(texts)) from None
+        work = _Work(self, texts, kind, vectors, keys, len(texts) - len(missing))
+        work.tell()
+        if self._paid and keys is not None and self.cache is not None:
+            work.pay(missing, self.cache.folder / "claims" / self.fingerprint[:32])
+        else:
+            work.encode(missing)
         return vectors
 
     def _tell(self, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(done, total)
+
+
+@dataclass
+class _Work:
+    """The encoding of what the cache does not have."""
+
+    cached: CachedEncoder
+    texts: list[str]
+    kind: Kind
+    vectors: Vectors
+    keys: NDArray[np.uint8] | None
+    done: int
+    lock: AbstractContextManager[Any] = field(default_factory=Lock)
+
+    def tell(self) -> None:
+        """Say how far the work is."""
+        self.cached._tell(self.done, len(self.texts))
+
+    def keep(self, rows: NDArray[np.int64], found: Vectors) -> None:
+        """Take the vectors of some rows, and put them into the cache at once."""
+        cached = self.cached
+        self.vectors[rows] = found
+        with self.lock:
+            if self.keys is not None and cached.cache is not None:
+                cached.cache.write(cached.fingerprint, self.keys[rows], found, paid=cached._paid)
+            self.done += len(rows)
+            self.tell()
+
+    def encode(self, missing: NDArray[np.int64]) -> None:
+        """Encode some rows: chunk by chunk, or as the encoder itself hands them on."""
+        encoder, texts = self.cached.encoder, self.texts
+        encode_batches = getattr(encoder, "encode_batches", None)
+        if encode_batches is None:
+            for rows in _chunks(texts, missing):
+                self.keep(rows, encoder.encode([texts[row] for row in rows], kind=self.kind))
+            return
+        try:
+            encode_batches(
+                [texts[row] for row in missing],
+                kind=self.kind,
+                keep=lambda rows, found: self.keep(missing[rows], found),
+            )
+        except TextsFailed as error:
+            raise error.placed(missing[error.rows].tolist(), error.reasons, len(texts)) from None
+
+    def pay(self, left: NDArray[np.int64], claims: Path) -> None:
+        """Encode what no other process is paying for now; take the rest from the cache when it is there."""
+        keys = self.keys
+        assert keys is not None
+        while len(left):
+            with claimed(claims, keys[left]) as own:
+                self.encode(self.look_again(left[own]))
+            left = left[~own]
+            if len(left) and not own.any():
+                logger.info("waiting for another process that encodes %d of the same texts", len(left))
+                time.sleep(WAIT)
+            left = self.look_again(left)
+
+    def look_again(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Take what has come into the cache meanwhile; give the rows that are still missing."""
+        cached = self.cached
+        if not len(rows) or self.keys is None or cached.cache is None:
+            return rows
+        came = np.empty((len(rows), self.vectors.shape[1]), np.float32)
+        found = cached.cache.read(cached.fingerprint, self.keys[rows], came, paid=cached._paid)
+        self.vectors[rows[found]] = came[found]
+        self.done += int(found.sum())
+        if found.any():
+            self.tell()
+        return rows[~found]
 
 
 def _chunks(texts: Sequence[str], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -114,14 +114,15 @@ def test_a_tuned_model_is_pointed_to_its_loader(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("base", "line"),
     [
+        ("bedrock:titan", "OpenAI's protocol: titan with --api-base URL"),
         ("./nowhere", r"^\./nowhere: there is no such folder"),
         ("/nowhere/at/all", "there is no such folder"),
         ("", "the name of the model is empty"),
         ("static:", "the name of the model is empty"),
         ("vectors:/nowhere", "there is no such folder of vectors"),
-        ("openai:text-embedding-3-small", "not available in this version; .*vectors:FOLDER"),
-        ("text-embedding-3-large", "not available in this version; .*vectors:FOLDER"),
-        ("voyage:voyage-3", "not available in this version; .*vectors:FOLDER"),
+        ("openai:text-embedding-3-small", "needs a key, and [A-Z]+_API_KEY is not set; export"),
+        ("text-embedding-3-large", "needs a key, and [A-Z]+_API_KEY is not set; export"),
+        ("voyage:voyage-3", "needs a key, and [A-Z]+_API_KEY is not set; export"),
         ("all-MiniLM-L6-v3", r"there is no model 'all-MiniLM-L6-v3'.*did you mean 'all-MiniLM-L6-v2'\?"),
         ("someone/some-model", "a folder, an installed package and a downloaded copy; .* HF_HUB_OFFLINE"),
         ("not a name at all?", "there is no model 'not a name at all"),

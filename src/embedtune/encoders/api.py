@@ -210,7 +210,8 @@ class ApiEncoder:
         def keep(rows: NDArray[np.int64], found: Vectors) -> None:
             vectors[rows] = found
 
-        self.encode_batches(items, kind=kind, keep=keep)
+        if items:
+            _Run(self, items, kind, keep).run()
         return vectors
 
     def encode_batches(self, items: Sequence[str], *, kind: Kind = "document", keep: Keep) -> None:
@@ -227,7 +228,7 @@ class ApiEncoder:
             return
         if self.notice is not None:
             self.notice(f"{self.name}: {self.cost(items)}")
-        _Run(self, [text or " " for text in items], kind, keep).run()  # APIs refuse empty texts
+        _Run(self, items, kind, keep).run()
 
     def _send(
         self, texts: Sequence[str], kind: Kind, attempts: int | None = None
@@ -295,7 +296,7 @@ class _Run:
     """The encoding of some texts."""
 
     encoder: ApiEncoder
-    texts: list[str]
+    texts: Sequence[str]
     kind: Kind
     keep: Keep
     reasons: dict[int, str] = field(default_factory=dict)
@@ -311,6 +312,7 @@ class _Run:
     def run(self) -> None:
         """Encode everything, or say what is missing."""
         encoder, asker = self.encoder, self.encoder._asker
+        self.texts = [text or " " for text in self.texts]  # APIs refuse empty ones
         tokens = estimated_tokens(byte_lengths(self.texts))
         queue = list(batches(tokens, encoder._items, encoder._tokens))[::-1]
         asker.start()

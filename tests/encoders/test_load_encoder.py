@@ -130,7 +130,7 @@ def test_a_tuned_model_is_pointed_to_its_loader(tmp_path: Path) -> None:
 )
 def test_names_that_lead_nowhere_get_one_line(monkeypatch: pytest.MonkeyPatch, base: str, line: str) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelNotFound, match=line) as caught:
+    with pytest.raises(UserError, match=line) as caught:
         load_encoder(base)
     one_line(caught)
 

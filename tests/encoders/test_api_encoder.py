@@ -291,7 +291,12 @@ def test_the_key_is_sent_and_written_nowhere(
 )
 def test_names_that_need_more(name: str, line: str) -> None:
     with pytest.raises(UserError, match=line):
-        load_encoder(name)
+        load_encoder(name).encode(["a text"])
+
+
+def test_an_estimate_needs_no_key() -> None:
+    estimate = load_encoder("text-embedding-3-large").cost(["a text", "another", "a text"])
+    assert str(estimate).startswith("2 texts, at most about 7 tokens, 9.1e-07 USD (0.13 USD a million tokens")
 
 
 def test_options_of_apis_are_for_apis() -> None:

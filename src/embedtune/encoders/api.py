@@ -114,7 +114,8 @@ class ApiEncoder:
     ModelNotFound
         When the name is none of an API.
     UserError
-        When the address, the key, the dimensions or the price are missing or wrong.
+        When the address, the dimensions or the price are missing or wrong. A key is asked for with the first
+        text that is to be encoded.
     MissingExtra
         When httpx is not installed.
     """
@@ -158,7 +159,6 @@ class ApiEncoder:
         self.address, self.own_address = Address.of(base), api_base is None
         self.key_variable = api_key_env or provider.key_variable
         self.dimensions, self.notice = dimensions, notice
-        self._check_key()
         facts = provider.facts
         self.price = price_of(provider.model, prices)
         self.spending = max_cost if isinstance(max_cost, Spending) else Spending(max_cost)
@@ -312,6 +312,7 @@ class _Run:
     def run(self) -> None:
         """Encode everything, or say what is missing."""
         encoder, asker = self.encoder, self.encoder._asker
+        encoder._check_key()
         self.texts = [text or " " for text in self.texts]  # APIs refuse empty ones
         tokens = estimated_tokens(byte_lengths(self.texts))
         queue = list(batches(tokens, encoder._items, encoder._tokens))[::-1]

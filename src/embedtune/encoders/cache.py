@@ -215,6 +215,7 @@ class _Space:
         with atomic_write(self.folder / name) as file:
             file.write(blob)
         self._shards[name], self._indexed = _words(keys), False
+        self._trusted.add(name)
         return name
 
     def merge_small(self) -> None:

@@ -13,6 +13,7 @@ import math
 import os
 import queue
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -73,6 +74,8 @@ def opened(base: str, concurrency: int, batch: int, **options: Any) -> Any:
 
 
 def fresh_cache() -> None:
+    """Forget the last cache, and begin an empty one."""
+    shutil.rmtree(os.environ.get("EMBEDTUNE_CACHE_DIR", ""), ignore_errors=True)
     os.environ["EMBEDTUNE_CACHE_DIR"] = tempfile.mkdtemp(prefix="embedtune-api-")
 
 
@@ -165,6 +168,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.02, help="of requests, for each kind of fault")
     parser.add_argument("--no-write", action="store_true", help="leave RESULTS.md as it is")
     given = parser.parse_args()
+    os.environ["EMBEDTUNE_CACHE_DIR"] = ""
     size = (given.texts, given.concurrency, given.batch)
     served = Served("--hang", 3)
     try:
@@ -173,6 +177,7 @@ def main() -> None:
         faults = faulty(served, given.faulty, given.concurrency, given.batch, given.share)
     finally:
         served.process.kill()
+        shutil.rmtree(os.environ["EMBEDTUNE_CACHE_DIR"], ignore_errors=True)
     ideal = math.ceil(given.texts / given.batch) * LATENCY / given.concurrency
     rows = report(given, kills, faults, ideal, times)
     show("API models", ("what", "figure", "bar"), rows)

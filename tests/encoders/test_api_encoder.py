@@ -237,6 +237,20 @@ def test_killed_five_times_each_text_is_paid_for_once_but_those_under_way(serve:
     assert provider.accounts()["charged"] == charged
 
 
+def test_interrupted_nothing_is_paid_for_twice(serve: Any) -> None:
+    provider, texts = serve("--latency", "0.05"), 2000
+    run = start(provider, texts)
+    while provider.accounts()["texts"] < 400:
+        time.sleep(0.01)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(timeout=20) != 0
+    run.stdout.close()
+    paid = provider.accounts()["texts"]
+    assert paid < texts
+    opened(provider, dimensions=64).encode([f"text {number}" for number in range(texts)])
+    assert provider.accounts()["charged"] == texts
+
+
 def test_two_processes_at_once_write_one_cache(serve: Any) -> None:
     provider = serve("--latency", "0.01")
     runs = [start(provider, 2000) for _ in range(2)]

@@ -180,7 +180,7 @@ EXCHANGES = {
         "MISTRAL_API_KEY",
         "/v1/embeddings",
         BEARER,
-        {"model": "mistral-embed", "input": ["a", "b"], "encoding_format": "base64", "output_dimension": 2},
+        {"model": "mistral-embed", "input": ["a", "b"], "output_dimension": 2},
         {
             "id": "embd-aad6fc62b17349b192ef09225058bc45",
             "object": "list",

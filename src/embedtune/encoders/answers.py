@@ -56,15 +56,36 @@ def read_vectors(
         raise Unusable(f"the answer has {len(rows)} vectors for {count} texts")
     if sorted(number for number, _ in rows) != list(range(count)):
         raise Unusable("the answer does not number its vectors from 0 on, each once")
-    vectors = [_decoded(value) for _, value in sorted(rows, key=lambda row: row[0])]
+    values = [value for _, value in sorted(rows, key=lambda row: row[0])]
+    matrix = _all_decoded(values)
+    if matrix is None:
+        matrix = _stacked([_decoded(value) for value in values], dimension)
+    elif dimension not in (None, matrix.shape[1]):
+        raise WrongDimension(f"the answer has vectors of {matrix.shape[1]} dimensions, not {dimension}")
+    usable: NDArray[np.bool_] = np.asarray(np.isfinite(matrix).all(axis=1) & matrix.any(axis=1))
+    return matrix, usable
+
+
+def _all_decoded(values: list[Any]) -> Vectors | None:
+    """Read vectors that are all in base64 and of one length, at once; None where they are not."""
+    try:
+        parts = [binascii.a2b_base64(value, strict_mode=True) for value in values]
+    except (TypeError, ValueError):
+        return None
+    if {len(part) for part in parts} != {len(parts[0])} or not parts[0] or len(parts[0]) % 4:
+        return None
+    matrix = np.frombuffer(bytearray().join(parts), "<f4").reshape(len(parts), -1)
+    return np.ascontiguousarray(matrix, np.float32)
+
+
+def _stacked(vectors: list[NDArray[np.float32]], dimension: int | None) -> Vectors:
+    """Put vectors of one dimension into one array."""
     widths = {len(vector) for vector in vectors}
     if len(widths) != 1 or 0 in widths or widths != {dimension or min(widths)}:
         seen = ", ".join(str(width) for width in sorted(widths))
         expected = f", not {dimension}" if dimension else ""
         raise WrongDimension(f"the answer has vectors of {seen} dimensions{expected}")
-    matrix = np.ascontiguousarray(np.stack(vectors), np.float32)
-    usable: NDArray[np.bool_] = np.asarray(np.isfinite(matrix).all(axis=1) & matrix.any(axis=1))
-    return matrix, usable
+    return np.ascontiguousarray(np.stack(vectors), np.float32)
 
 
 def _decoded(value: Any) -> NDArray[np.float32]:

@@ -54,6 +54,8 @@ FEWER_TRIES = 3
 LAST_CALL = 10.0
 """Seconds that answers under way are waited for when the work is broken off: they are paid for."""
 
+USELESS = "its vector is zero or not finite"
+
 _TOO_LONG = re.compile(r"token|length|long|context|exceed", re.IGNORECASE)
 
 
@@ -373,7 +375,7 @@ class _Run:
             return None
         if tries > 1:
             return self._encode(bad, tries - 1)
-        return self._failed(bad, "its vector is zero or not finite")
+        return self._failed(bad, USELESS, content=True)
 
     def _narrow(self, rows: NDArray[np.int64], reason: str) -> None:
         """Look for the one text that the provider fails on, as long as it answers half of a request."""
@@ -389,7 +391,7 @@ class _Run:
                 else:
                     self._keep(part[good], vectors[good])
                     if not good.all():
-                        self._failed(part[~good], "its vector is zero or not finite")
+                        self._failed(part[~good], USELESS, content=True)
             if not failing:
                 return
             if len(failing) == 2:
@@ -418,7 +420,7 @@ class _Run:
                 self.cut.append(row)
                 self._keep(np.array([row]), vectors)
                 return
-        self._failed(np.array([row]), reason, refused=True)
+        self._failed(np.array([row]), reason, content=True)
 
     def _keep(self, rows: NDArray[np.int64], vectors: Vectors) -> None:
         if not len(rows):
@@ -428,12 +430,13 @@ class _Run:
             self.done += len(rows)
             self.row_of_failures = 0
 
-    def _failed(self, rows: NDArray[np.int64], reason: str, *, refused: bool = False) -> None:
+    def _failed(self, rows: NDArray[np.int64], reason: str, *, content: bool = False) -> None:
+        """Note why texts have no vector; end the work where it is not for what is in them (``content``)."""
         with self.lock:
             self.reasons |= dict.fromkeys(rows.tolist(), reason)
             answered = self.encoder._asker.answered > 0
-            self.row_of_failures += not (refused and answered)
-            end = self.row_of_failures >= GIVE_UP or not (refused or answered)
+            self.row_of_failures += not (content and answered)
+            end = self.row_of_failures >= GIVE_UP or not (content or answered)
         if end:
             fix = "run again later" if answered else "check the model, --dimensions and --api-base"
             kept = "; what was paid for is kept" if self.done else ""

@@ -175,6 +175,7 @@ class _Space:
         self._words = np.empty(0, np.uint64)  # those of all shards, ascending
         self._places = np.empty((0, 2), np.int32)  # (shard, row) of each
         self._trusted: set[str] = set()
+        self._small = MANY_SMALL  # small shards written since it was looked whether there are many
 
     def read(self, keys: NDArray[np.uint8], out: Vectors) -> NDArray[np.bool_]:
         """Fill the rows of ``out`` that are in a sound shard; say which."""
@@ -216,12 +217,16 @@ class _Space:
             file.write(blob)
         self._shards[name], self._indexed = _words(keys), False
         self._trusted.add(name)
+        self._small += len(keys) < SMALL
         return name
 
     def merge_small(self) -> None:
         """Make one shard of the small ones when they are many, so that files stay few."""
+        if self._small < MANY_SMALL:
+            return
         self._scan()
         small = sorted(name for name, words in self._shards.items() if len(words) < SMALL)
+        self._small = len(small)
         if len(small) < MANY_SMALL:
             return
         parts = [tensors for name in small if (tensors := self._load(name)) is not None]
@@ -229,10 +234,11 @@ class _Space:
             return
         keys = np.concatenate([part["keys"] for part in parts])
         vectors = np.concatenate([part["vectors"] for part in parts])
-        _, first = np.unique(keys, axis=0, return_index=True)
+        _, first = np.unique(np.ascontiguousarray(keys).view("S32")[:, 0], return_index=True)
         merged = self.add(keys[first], save({"keys": keys[first], "vectors": vectors[first]}))
         for name in set(small) - {merged}:
             _remove(self.folder / name)
+        self._small = 0
         _remove_stale(self.folder)
 
     def _scan(self) -> None:

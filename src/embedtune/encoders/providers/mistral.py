@@ -26,7 +26,7 @@ class Mistral(Provider):
 
     def body(self, texts: Sequence[str], kind: Kind, dimensions: int | None) -> dict[str, Any]:
         """Give the request's JSON."""
-        body: dict[str, Any] = {"model": self.model, "input": list(texts), "encoding_format": "base64"}
+        body: dict[str, Any] = {"model": self.model, "input": list(texts)}
         if dimensions is not None:
             body["output_dimension"] = dimensions
         return body

@@ -54,9 +54,12 @@ def read_vectors(
         ) from None
     if len(rows) != count:
         raise Unusable(f"the answer has {len(rows)} vectors for {count} texts")
-    if sorted(number for number, _ in rows) != list(range(count)):
-        raise Unusable("the answer does not number its vectors from 0 on, each once")
-    values = [value for _, value in sorted(rows, key=lambda row: row[0])]
+    numbers = [number for number, _ in rows]
+    if numbers != list(range(count)):
+        rows.sort(key=lambda row: row[0])
+        if sorted(numbers) != list(range(count)):
+            raise Unusable("the answer does not number its vectors from 0 on, each once")
+    values = [value for _, value in rows]
     matrix = _all_decoded(values)
     if matrix is None:
         matrix = _stacked([_decoded(value) for value in values], dimension)

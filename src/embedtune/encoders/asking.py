@@ -187,7 +187,8 @@ class Asker:
         UserError
             When no request can be answered: the key is refused, there is no such model, nobody is there.
         """
-        tries, useless, put_off, waits, most = 0, 0, 0.0, 0, most_tokens(byte_lengths(texts))
+        tries, useless, put_off, waits = 0, 0, 0.0, 0
+        most = most_tokens(byte_lengths(texts)) if self.price else 0
         while True:
             try:
                 return self._once(texts, kind, dimensions, most, check)

@@ -8,7 +8,10 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +90,6 @@ def test_retry_after_holds_all_requests(serve: Any) -> None:
     encoder = opened(provider, dimensions=64, batch=150)
     provider.faults(seed=3, _429=1.0)
     began = time.monotonic()
-    import threading
-
     threading.Timer(0.2, provider.faults).start()
     encoder.encode(TEXTS)
     assert time.monotonic() - began >= 0.4
@@ -320,8 +321,85 @@ def test_options_of_apis_are_for_apis() -> None:
         load_encoder("api:all-MiniLM-L6-v2")
 
 
-@pytest.mark.skipif(not os.environ.get("EMBEDTUNE_LIVE_OPENAI"), reason="needs a key and the network")
-def test_live(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", os.environ["EMBEDTUNE_LIVE_OPENAI"])
-    encoder = load_encoder("text-embedding-3-small", dimensions=256, max_cost=0.01)
-    assert encoder.encode(["a cat", "a dog"]).shape == (2, 256)
+class Says(BaseHTTPRequestHandler):
+    """Answers everything with what ``server.said`` holds: status, headers, body."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        status, headers, body = self.server.said
+        self.server.asked += 1
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def says() -> Iterator[Any]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Says)
+    server.asked = 0
+    server.base = f"http://127.0.0.1:{server.server_port}/v1"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+QUOTA = '{"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}'
+
+
+@pytest.mark.parametrize(
+    ("said", "line", "asked"),
+    [
+        ((403, {}, "no"), "refuses the key .HTTP 403: no", 1),
+        (
+            (404, {}, '{"detail": "gone"}'),
+            "no model 'model' .HTTP 404: gone.; check the name",
+            1,
+        ),
+        ((429, {}, QUOTA), "quota is used up .*; look at the account's credit", 1),
+        ((429, {"x-should-retry": "false"}, ""), "quota is used up", 1),
+        ((503, {"Retry-After": "4000"}, "later"), "asks to wait 4000 s", 1),
+        ((301, {"Location": "http://elsewhere"}, ""), "the provider answers HTTP 301", 1),
+        ((200, {}, "[]"), "the answer is no JSON object", 3),  # charged for, so not tried more often
+        ((500, {}, f"key {KEY} failed"), r"HTTP 500: key \*\*\* failed", 8),
+        ((400, {}, "no such dimensions"), "HTTP 400: no such dimensions", 3),  # three texts, each by itself
+    ],
+)
+def test_answers_that_end_the_work(
+    says: Any, monkeypatch: pytest.MonkeyPatch, said: Any, line: str, asked: int
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    says.said = said
+    encoder = opened(says, dimensions=64, concurrency=1, batch=1, wait=0.0001)
+    with pytest.raises(UserError, match=line) as caught:
+        encoder.encode(TEXTS)
+    assert says.asked <= 2 * asked  # by two threads
+    assert KEY not in str(caught.value)
+
+
+LIVE = {
+    "openai:text-embedding-3-small": "OPENAI",
+    "voyage:voyage-3.5-lite": "VOYAGE",
+    "cohere:embed-english-v3.0": "CO",
+    "gemini:gemini-embedding-001": "GEMINI",
+    "mistral:mistral-embed": "MISTRAL",
+}
+"""A model of each provider, and whose key it needs: given in ``EMBEDTUNE_LIVE_OPENAI`` and so on."""
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_live(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = os.environ.get(f"EMBEDTUNE_LIVE_{LIVE[name]}")
+    if not key:
+        pytest.skip("needs a key and the network")
+    monkeypatch.setenv(f"{LIVE[name]}_API_KEY", key)
+    encoder = load_encoder(name, prices={name.partition(":")[2]: 1.0}, max_cost=0.01)
+    near, far = ["a cat on a sofa", "a kitten on a couch"], ["stock exchange in Tokyo"]
+    queries, documents = encoder.encode(near[:1], kind="query"), encoder.encode([near[1], *far])
+    assert documents.shape == (2, encoder.dimension)
+    assert queries[0] @ documents[0] > queries[0] @ documents[1]

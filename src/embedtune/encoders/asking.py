@@ -139,6 +139,7 @@ class Asker:
             client = self._httpx.Client(
                 headers=headers,
                 auth=self.address.login,
+                verify=not self.address.base.startswith("http://"),  # without TLS, its set-up is saved
                 timeout=self._httpx.Timeout(self.manner.timeout, connect=min(10.0, self.manner.timeout)),
                 limits=self._httpx.Limits(max_connections=self.manner.concurrency),
                 follow_redirects=False,

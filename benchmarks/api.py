@@ -30,7 +30,7 @@ from results import markdown, show, write_section
 
 import embedtune
 from embedtune.encoders import load_encoder
-from embedtune.encoders.api import WORKERS
+from embedtune.encoders.api_run import WORKERS
 from embedtune.errors import TextsFailed
 
 PROVIDER = Path(__file__).parents[1] / "tests/encoders/provider.py"

@@ -28,6 +28,7 @@ SECTIONS = (
     "trust",
     "speed",
     "memory",
+    "api",
 )
 PACKAGES = ("numpy", "scipy", "torch", "nudge-ft", "implicit", "sentence-transformers")
 HEAD = "# Results\n\nWritten by the scripts of this folder; see [README.md](README.md) for how to run them.\n"

@@ -362,6 +362,7 @@ class Tuned:
         *,
         verify: bool | Literal["full"] = True,
         base: str | Path | Encoder | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Tuned:
         """Load what ``save`` wrote. The base is opened, and its probes are compared, before the first vector.
 
@@ -374,6 +375,8 @@ class Tuned:
             at once, which otherwise happens with the first vector asked for.
         base : str, pathlib.Path or Encoder, optional
             The base, where it is neither in the folder nor found by its name.
+        options : mapping, optional
+            For :func:`~embedtune.encoders.load_encoder`, which opens the base: ``max_cost`` and the like.
 
         Raises
         ------
@@ -388,7 +391,7 @@ class Tuned:
             transform: Transform = Identity()
             for entry in read["transforms"]:
                 transform = then(transform, load_transform(entry, place))
-            tuned = cls(deferred_base(place, read, transform, base), transform, manifest=read)
+            tuned = cls(deferred_base(place, read, transform, base, options), transform, manifest=read)
             if read.get("head"):
                 from embedtune.head_files import load_head
 
@@ -430,9 +433,10 @@ def load(
     *,
     verify: bool | Literal["full"] = True,
     base: str | Path | Encoder | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Tuned:
     """Load an artifact: :meth:`Tuned.load`."""
-    return Tuned.load(folder, verify=verify, base=base)
+    return Tuned.load(folder, verify=verify, base=base, options=options)
 
 
 def _load_threshold(entry: Any, place: Path) -> Threshold:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.encoders import ENCODERS, CachedEncoder, Progress, load_encoder
+from embedtune.encoders.api import ApiEncoder
+from embedtune.encoders.load import refuse_api_options
 from embedtune.errors import ArtifactError, DataError, ModelNotFound, VectorError
 from embedtune.manifest import AGAIN
 from embedtune.probes import Probes, uncached
@@ -89,11 +91,14 @@ def describe_base(encoder: Encoder) -> dict[str, Any]:
         "max_tokens": encoder.max_tokens,
         "prompts": getattr(encoder, "prompts", {}),
         "fingerprint": encoder.fingerprint,
+        **({"api": inner.settings()} if isinstance(inner, ApiEncoder) else {}),
     }
 
 
-def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
+def open_base(folder: Path, manifest: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Encoder:
     """Open an artifact's base: from its own files where it has them, by name otherwise.
+
+    ``options`` go to :func:`~embedtune.encoders.load_encoder`, before what the manifest says of an API.
 
     Raises
     ------
@@ -102,11 +107,12 @@ def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
     """
     entry = manifest["base"]
     if entry.get("files"):
+        refuse_api_options(entry["name"], dict(options or {}))
         return _open_own_files(folder, manifest)
     name, why = entry["name"], ""
     if entry["content"] != "id" or ":" in name:
         try:
-            return load_encoder(name)
+            return load_encoder(name, **_api_options(entry, manifest["similarity"]) | dict(options or {}))
         except (ModelNotFound, DataError) as error:
             why = f" ({error.what})"
     raise ArtifactError(
@@ -114,6 +120,13 @@ def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
         where=str(folder),
         fix="run where it is found by that name, or pass it: load(folder, base=…)",
     )
+
+
+def _api_options(entry: Mapping[str, Any], similarity: Similarity) -> dict[str, Any]:
+    """Give what opens a model of an API again, beside its name; nothing for others."""
+    if entry.get("api") is None:
+        return {}
+    return {**entry["api"], "dimension": entry["dimension"], "similarity": similarity}
 
 
 def _open_own_files(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
@@ -140,6 +153,7 @@ def deferred_base(
     read: Mapping[str, Any],
     transform: Transform,
     base: str | Path | Encoder | None,
+    options: Mapping[str, Any] | None = None,
 ) -> DeferredEncoder:
     """Give an artifact's base, to be opened and probed later; check now that map, probes and manifest fit.
 
@@ -165,7 +179,9 @@ def deferred_base(
         )
 
     def opened() -> Encoder:
-        encoder = open_base(folder, read) if base is None else load_encoder(base)
+        encoder = (
+            open_base(folder, read, options) if base is None else load_encoder(base, **dict(options or {}))
+        )
         probes.verify(encoder, transform, where=str(folder))
         return encoder
 

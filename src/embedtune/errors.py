@@ -7,6 +7,7 @@
     │   ├── DataError               a dataset: file, line and column where known
     │   ├── VectorError             vectors: NaN, infinite, zero, of the wrong shape
     │   ├── ModelNotFound           a base model that cannot be found or reached
+    │   ├── TextsFailed             texts that an API gave no vector for
     │   ├── ArtifactError           a folder that is not a whole embedtune artifact
     │   └── OutputExists            an output that would be overwritten
     ├── MissingExtra (ImportError)  an optional dependency is not installed; exit code 2
@@ -57,6 +58,47 @@ class VectorError(UserError):
 
 class ModelNotFound(UserError):
     """A base model that is not a folder, not an installed package, and not reachable on the hub."""
+
+
+class TextsFailed(UserError):
+    """Texts that an API gave no vector for; those of all others are kept, and paid for once.
+
+    Attributes
+    ----------
+    rows : list of int
+        Their numbers among the texts that were to be encoded, from 0 on, ascending.
+    reasons : list of str
+        Why, for each.
+    total : int
+        How many texts were to be encoded.
+    places : list of str
+        Where each comes from (``file:line``); empty where that is not known.
+    """
+
+    def __init__(
+        self,
+        rows: list[int],
+        reasons: list[str],
+        total: int,
+        *,
+        places: list[str] | None = None,
+        where: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.rows, self.reasons, self.total, self.places = rows, reasons, total, places or []
+        shown = [
+            f"{self.places[i] if self.places else f'number {row}'} ({reasons[i]})"
+            for i, row in enumerate(rows[:3])
+        ]
+        more = f" and {len(rows) - 3:,} more" if len(rows) > 3 else ""
+        what = f"{len(rows):,} of {total:,} texts have no vector: {', '.join(shown)}{more}"
+        super().__init__(what, where=where, fix=fix)
+
+    def placed(
+        self, rows: list[int], reasons: list[str], total: int, places: list[str] | None = None
+    ) -> TextsFailed:
+        """Give the same error for other numbers of the texts."""
+        return TextsFailed(rows, reasons, total, places=places, where=self.where, fix=self.fix)
 
 
 class ArtifactError(UserError):

@@ -96,7 +96,8 @@ class Probes:
         Raises
         ------
         ArtifactError
-            When a coordinate differs by more than :data:`TOLERANCE`, or the vectors do not fit the map.
+            When a coordinate differs by more than :data:`TOLERANCE`, or the encoder's own
+            ``probe_tolerance``; or the vectors do not fit the map.
         """
         try:
             found = _encode(encoder, transform, self.query_items, self.document_items, self.document_ids)
@@ -108,10 +109,11 @@ class Probes:
             ) from None
         for side, now, then in zip(("query", "document"), found, (self.queries, self.documents), strict=True):
             off = np.inf if now.shape != then.shape else np.abs(now - then).max(initial=0)
-            if not off <= TOLERANCE:
+            allowed = getattr(uncached(encoder), "probe_tolerance", TOLERANCE)
+            if not off <= allowed:
                 raise ArtifactError(
                     f"base model {encoder.name!r} gives other {side} vectors than when this was saved "
-                    f"(largest difference {off:.2g}, allowed {TOLERANCE:g})",
+                    f"(largest difference {off:.2g}, allowed {allowed:g})",
                     where=where,
                     fix="use the base model and the versions of its libraries that it was tuned with",
                 )

@@ -24,7 +24,8 @@ class Encoder(Protocol):
     ``content`` says what an item is: ``"text"`` for models that read texts, ``"id"`` for
     precomputed vectors, which are looked up by the id of the query or document, ``"image"`` for
     models that read images, given by their paths. A model of texts that has a true attribute
-    ``images`` reads images too, given as :class:`embedtune.data.images.ImagePath`.
+    ``images`` reads images too, given as :class:`embedtune.data.images.ImagePath`. A model that costs
+    money has a method ``cost(items, kind=…)`` that estimates it, and its vectors are kept for good.
     """
 
     name: str

@@ -114,14 +114,13 @@ def test_a_tuned_model_is_pointed_to_its_loader(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("base", "line"),
     [
+        ("bedrock:titan", "OpenAI's protocol: titan with --api-base URL"),
         ("./nowhere", r"^\./nowhere: there is no such folder"),
         ("/nowhere/at/all", "there is no such folder"),
         ("", "the name of the model is empty"),
         ("static:", "the name of the model is empty"),
         ("vectors:/nowhere", "there is no such folder of vectors"),
-        ("openai:text-embedding-3-small", "not available in this version; .*vectors:FOLDER"),
-        ("text-embedding-3-large", "not available in this version; .*vectors:FOLDER"),
-        ("voyage:voyage-3", "not available in this version; .*vectors:FOLDER"),
+        ("voyage:voyage-3", "needs a key, and VOYAGE_API_KEY is not set; export"),
         ("all-MiniLM-L6-v3", r"there is no model 'all-MiniLM-L6-v3'.*did you mean 'all-MiniLM-L6-v2'\?"),
         ("someone/some-model", "a folder, an installed package and a downloaded copy; .* HF_HUB_OFFLINE"),
         ("not a name at all?", "there is no model 'not a name at all"),
@@ -129,7 +128,7 @@ def test_a_tuned_model_is_pointed_to_its_loader(tmp_path: Path) -> None:
 )
 def test_names_that_lead_nowhere_get_one_line(monkeypatch: pytest.MonkeyPatch, base: str, line: str) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(ModelNotFound, match=line) as caught:
+    with pytest.raises(UserError, match=line) as caught:
         load_encoder(base)
     one_line(caught)
 

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from embedtune.cli.errors import CHECK_FAILED
-from embedtune.cli.options import Json, Roles, Sources, Task, parse_roles, parse_sources
+from embedtune.cli.options import (
+    ApiBase,
+    ApiKeyEnv,
+    Dimensions,
+    Json,
+    MaxCost,
+    PriceTable,
+    Roles,
+    Sources,
+    Task,
+    api_options,
+    parse_roles,
+    parse_sources,
+)
 from embedtune.cli.output import Output
 
 if TYPE_CHECKING:
@@ -22,6 +35,11 @@ def check(
     ] = None,
     task: Task = None,
     role: Roles = None,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    dimensions: Dimensions = None,
+    max_cost: MaxCost = None,
+    prices: PriceTable = None,
     json: Json = None,
 ) -> None:
     """Find what is wrong or suspicious in a dataset.
@@ -35,7 +53,8 @@ def check(
     from embedtune.data.describe import describe
     from embedtune.encoders import load_encoder
 
-    encoder = load_encoder(base) if base else None
+    options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    encoder = load_encoder(base, **options) if base else None
     dataset = read(parse_sources(data), task=task, roles=parse_roles(role), strict=False)  # type: ignore[arg-type]
     understood = describe(dataset)
     output.say(str(understood))

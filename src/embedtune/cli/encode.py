@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedtune.cli.options import Data, Json, Out, Roles, Task, parse_roles
+from embedtune.cli.options import (
+    ApiBase,
+    ApiKeyEnv,
+    Data,
+    Dimensions,
+    Json,
+    MaxCost,
+    Out,
+    PriceTable,
+    Roles,
+    Task,
+    api_options,
+    parse_roles,
+)
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress, seconds, watch
 
@@ -30,6 +43,11 @@ def encode(
     out: Out,
     task: Task = None,
     role: Roles = None,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    dimensions: Dimensions = None,
+    max_cost: MaxCost = None,
+    prices: PriceTable = None,
     json: Json = None,
 ) -> None:
     """Encode a dataset into a folder of vectors."""
@@ -41,7 +59,7 @@ def encode(
 
     refuse_existing(out)
     started = time.perf_counter()
-    model = open_model(base)
+    model = open_model(base, **api_options(api_base, api_key_env, max_cost, prices, dimensions))
     dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
     output.say(
         f"encoding {len(dataset.documents):,} documents and {len(dataset.queries):,} queries with {base}"
@@ -70,15 +88,19 @@ def encode(
 
 
 def _documents(model: Tuned, dataset: Dataset, progress: StageProgress) -> Vectors:
+    from embedtune.collect.encode import places_of
+
     watch(model, progress.stage("documents"))
     by_id = model.encoder.content == "id"
-    return model.encode_documents(
-        dataset.document_ids if by_id else dataset.items("document"), dataset.document_ids
-    )
+    items = dataset.document_ids if by_id else dataset.items("document")
+    with places_of(dataset, "document", items):
+        return model.encode_documents(items, dataset.document_ids)
 
 
 def _queries(model: Tuned, dataset: Dataset, progress: StageProgress) -> Vectors:
+    from embedtune.collect.encode import places_of
+
     watch(model, progress.stage("queries"))
-    return model.encode_queries(
-        dataset.query_ids if model.encoder.content == "id" else dataset.items("query")
-    )
+    items = dataset.query_ids if model.encoder.content == "id" else dataset.items("query")
+    with places_of(dataset, "query", items):
+        return model.encode_queries(items)

@@ -8,7 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedtune.cli.options import Data, Json, Metric, Model, Roles, Seed, Slices, Task, parse_roles
+from embedtune.cli.options import (
+    ApiBase,
+    ApiKeyEnv,
+    Data,
+    Dimensions,
+    Json,
+    MaxCost,
+    Metric,
+    Model,
+    PriceTable,
+    Roles,
+    Seed,
+    Slices,
+    Task,
+    api_options,
+    parse_roles,
+)
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
 from embedtune.cli.verdict import show_parts
@@ -33,6 +49,11 @@ def evaluate(
     task: Task = None,
     role: Roles = None,
     slice: Slices = None,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    dimensions: Dimensions = None,
+    max_cost: MaxCost = None,
+    prices: PriceTable = None,
     json: Json = None,
 ) -> None:
     """Judge a model on a dataset, against another.
@@ -42,19 +63,20 @@ def evaluate(
     output = Output(json)
     from embedtune.api import evaluate as judge
     from embedtune.data import read
-    from embedtune.models import open_model
+    from embedtune.models import open_models
 
     started = time.monotonic()
     slices = slice or ()
     dataset = read(data, task=task, roles=parse_roles(role), slices=slices)  # type: ignore[arg-type]
-    judged = open_model(model)
+    options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    judged, other = open_models(model, against, options)
     was_read = time.monotonic()
     with StageProgress() as progress:
         encoding = _Encoding(progress)
         result = judge(
             dataset,
             model=judged,
-            against=against,
+            against=other,
             split=split,
             metric=metric,
             seed=seed,

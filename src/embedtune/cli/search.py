@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from embedtune.cli.options import Data, Json, Model, Roles, Task, parse_roles
+from embedtune.cli.options import (
+    ApiBase,
+    ApiKeyEnv,
+    Data,
+    Dimensions,
+    Json,
+    MaxCost,
+    Model,
+    PriceTable,
+    Roles,
+    Task,
+    api_options,
+    parse_roles,
+)
 from embedtune.cli.output import Output, shorten
 from embedtune.cli.progress import StageProgress, watch
 
@@ -18,6 +31,11 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many documents to show.")] = 10,
     task: Task = None,
     role: Roles = None,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    dimensions: Dimensions = None,
+    max_cost: MaxCost = None,
+    prices: PriceTable = None,
     json: Json = None,
 ) -> None:
     """Find the documents nearest to a query."""
@@ -29,7 +47,7 @@ def search(
     from embedtune.models import open_model
 
     with StageProgress() as progress:
-        tuned = open_model(model)
+        tuned = open_model(model, **api_options(api_base, api_key_env, max_cost, prices, dimensions))
         dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
         watch(tuned, progress.stage("documents"))
         hits = tuned.search(query, dataset, k)

@@ -12,16 +12,19 @@ from embedtune.cli.options import (
     ApiKeyEnv,
     Base,
     Budget,
+    Dimensions,
     Json,
     MaxCost,
     Metric,
     Out,
+    PriceTable,
     Roles,
     Seed,
     SkipBad,
     Slices,
     Sources,
     Task,
+    api_options,
     parse_roles,
     parse_sources,
 )
@@ -74,10 +77,7 @@ def tune(
     ] = False,
     write_queries: WriteQueries = None,
     per_document: PerDocument = 2,
-    api_base: ApiBase = None,
-    api_key_env: ApiKeyEnv = None,
     api_timeout: ApiTimeout = 60.0,
-    max_cost: MaxCost = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     yes: Yes = False,
@@ -108,6 +108,11 @@ def tune(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
     ] = False,
+    api_base: ApiBase = None,
+    api_key_env: ApiKeyEnv = None,
+    dimensions: Dimensions = None,
+    max_cost: MaxCost = None,
+    prices: PriceTable = None,
     json: Json = None,
 ) -> None:
     """Tune a base model to a dataset, and judge it.
@@ -118,6 +123,7 @@ def tune(
     from embedtune.api import fine_tune
     from embedtune.data import read
     from embedtune.data.describe import describe
+    from embedtune.encoders import load_encoder
     from embedtune.folders import refuse_existing
     from embedtune.manifest import is_artifact
     from embedtune.sizes import parse_dims, size_lines
@@ -154,9 +160,13 @@ def tune(
     given = shlex.join(data)
     output.say(str(describe(dataset)))
     show_findings(output, dataset, command=f"embedtune check {given}")
+    if write_queries is None:  # else the API is that of the model that writes
+        options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    else:
+        options = {}
     with StageProgress() as progress:
         tuned = fine_tune(
-            base_model=base,
+            base_model=load_encoder(base, **options),
             data=dataset,
             method=method,
             budget=budget,

@@ -25,7 +25,8 @@ def collect(
     classes = sorted({one for which in rows for row in rows[which] for one in dataset.labels[row]})
 
     def part(which: NDArray[np.int64]) -> LabelledItems:
-        vectors = encode(encoder, items_of(dataset, encoder, "document", which), "document", progress)
+        chosen = items_of(dataset, encoder, "document", which)
+        vectors = encode(encoder, chosen, "document", progress, dataset)
         labels = [dataset.labels[row] for row in which]
         return LabelledItems.of(vectors, labels, classes=classes, similarity=encoder.similarity)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.data.dataset import Dataset
-from embedtune.errors import DataError, UserError
+from embedtune.errors import DataError, TextsFailed, UserError
 from embedtune.types import Encoder, Kind, Vectors
 
 Progress = Callable[[str, int, int], None]
@@ -22,7 +23,7 @@ def documents_of(
     Precomputed vectors are a collection of their own, of which the dataset may name a part.
     """
     if encoder.content != "id":
-        vectors = encode(encoder, _readable(dataset, encoder, "document"), "document", progress)
+        vectors = encode(encoder, _readable(dataset, encoder, "document"), "document", progress, dataset)
         return vectors, dataset.document_ids, np.arange(len(vectors))
     every = _known(encoder, "document")
     position = {name: i for i, name in enumerate(every)}
@@ -96,9 +97,39 @@ def _names(dataset: Dataset, kind: Kind, known: dict[str, int]) -> list[str]:
     return names
 
 
-def encode(encoder: Encoder, items: list[str], kind: Kind, progress: Progress | None) -> Vectors:
-    """Encode with progress; float32 (n, d), unit length where the similarity is cosine."""
+def encode(
+    encoder: Encoder,
+    items: list[str],
+    kind: Kind,
+    progress: Progress | None,
+    dataset: Dataset | None = None,
+) -> Vectors:
+    """Encode with progress; float32 (n, d), unit length where the similarity is cosine.
+
+    Raises
+    ------
+    TextsFailed
+        When an API gives no vector for some; with file and line where ``dataset`` has the items.
+    """
     stage = "encode queries" if kind == "query" else "encode documents"
     if progress and hasattr(encoder, "progress"):
         encoder.progress = lambda done, total: progress(stage, done, total)
-    return encoder.encode(items, kind=kind)
+    with places_of(dataset, kind, items):
+        return encoder.encode(items, kind=kind)
+
+
+@contextlib.contextmanager
+def places_of(dataset: Dataset | None, kind: Kind, items: Sequence[str]) -> Iterator[None]:
+    """Say of texts that an API gave no vector for which file and line of a dataset they come from."""
+    try:
+        yield
+    except TextsFailed as error:
+        if dataset is None:
+            raise
+        table = dataset.queries if kind == "query" else dataset.documents
+        rows = {text: row for row, text in reversed([*enumerate(dataset.items(kind))])}
+        found = [rows[items[row]] for row in error.rows if items[row] in rows]
+        if len(found) < len(error.rows):
+            raise
+        places = [f"{table['file'][row].as_py()}:{table['line'][row].as_py()}" for row in found]
+        raise error.placed(error.rows, error.reasons, error.total, places) from None

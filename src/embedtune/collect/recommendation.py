@@ -24,7 +24,7 @@ def collect(
 ) -> Collected:
     """Encode the items and divide the interactions by split."""
     every = np.arange(len(dataset.documents))
-    items = encode(encoder, items_of(dataset, encoder, "document", every), "document", progress)
+    items = encode(encoder, items_of(dataset, encoder, "document", every), "document", progress, dataset)
     history = interactions(dataset, items, training, encoder)
     test = interactions(dataset, items, judging, encoder) if judging else None
     train = Recommended(history)

@@ -29,7 +29,7 @@ def collect(
     documents, ids, column = documents_of(dataset, encoder, progress)
     train_rows, test_rows = dataset.query_rows(training), dataset.query_rows(judging)
     rows = np.union1d(train_rows, test_rows)
-    queries = encode(encoder, items_of(dataset, encoder, "query", rows), "query", progress)
+    queries = encode(encoder, items_of(dataset, encoder, "query", rows), "query", progress, dataset)
     contents = dataset.contents("query")
 
     def part(rows_of: NDArray[np.int64], splits: list[str]) -> Labelled:

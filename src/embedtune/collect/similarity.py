@@ -25,7 +25,7 @@ def collect(
 ) -> Collected:
     """Encode the sentences, each once and as a document, and divide the pairs by split."""
     every = np.arange(len(dataset.documents))
-    vectors = encode(encoder, items_of(dataset, encoder, "document", every), "document", progress)
+    vectors = encode(encoder, items_of(dataset, encoder, "document", every), "document", progress, dataset)
     alike = near_duplicates(dataset.contents("document"))
     split = np.array(cells(dataset.pairs, "split"))
     left, right = (dataset.pairs[name].to_numpy().astype(np.int64) for name in ("left", "right"))

@@ -3,13 +3,15 @@
 Layout::
 
     <cache>/vectors/<encoder>/<sha256 of the file>.safetensors    keys (n, 32) uint8, vectors (n, d) float32
+    <cache>/paid/<encoder>/<sha256 of the file>.safetensors       the same, of vectors that cost money
     <cache>/converted/<...>.npy                                   see embedtune.encoders.vector_files
     <cache>/hashes/<...>.json                                     see embedtune.encoders.hashes
 
 A shard holds one chunk of texts and is named after its own content: it appears whole by a rename, two
 processes can only ever write the same bytes under the same name, and damage shows as a name that does
 not fit. A damaged shard is dropped and its texts are encoded again. Reading a shard renews its time
-stamp; the least recently used files go first when the cache grows over its bound.
+stamp; the least recently used files go first when the cache grows over its bound. What was paid for does not
+count towards the bound and never goes by itself.
 """
 
 from __future__ import annotations
@@ -42,6 +44,9 @@ SMALL = 256
 
 MANY_SMALL = 32
 """So many small shards are merged into one."""
+
+LOOKS = 3
+"""How often a shard is looked for that another process merges at this moment."""
 
 STALE = 3600.0
 """Seconds after which an unfinished file was left behind by a process that died."""
@@ -99,7 +104,9 @@ class VectorCache:
         self._opened = time.time()
         self._spaces: dict[str, _Space] = {}
 
-    def read(self, space: str, keys: NDArray[np.uint8], out: Vectors) -> NDArray[np.bool_]:
+    def read(
+        self, space: str, keys: NDArray[np.uint8], out: Vectors, *, paid: bool = False
+    ) -> NDArray[np.bool_]:
         """Copy the vectors that are there into ``out``.
 
         Parameters
@@ -110,16 +117,18 @@ class VectorCache:
             What :func:`content_keys` gives.
         out : float32 array of shape (n, d)
             Row i is filled where key i is found, and left alone otherwise.
+        paid : bool
+            Whether they cost money.
 
         Returns
         -------
         bool array of shape (n,)
             Which rows were filled.
         """
-        return self._space(space).read(keys, out)
+        return self._space(space, paid).read(keys, out)
 
-    def write(self, space: str, keys: NDArray[np.uint8], vectors: Vectors) -> None:
-        """Keep ``vectors`` (n, d) under ``keys`` (n, 32); older ones make room for them.
+    def write(self, space: str, keys: NDArray[np.uint8], vectors: Vectors, *, paid: bool = False) -> None:
+        """Keep ``vectors`` (n, d) under ``keys`` (n, 32); older ones make room for those that are not paid.
 
         Raises
         ------
@@ -131,12 +140,12 @@ class VectorCache:
         blob = save(
             {"keys": np.ascontiguousarray(keys), "vectors": np.ascontiguousarray(vectors, np.float32)}
         )
-        if not make_room(self.folder, len(blob), self.size, used_since=self._opened):
+        if not paid and not make_room(self.folder, len(blob), self.size, used_since=self._opened):
             logger.warning("the vector cache is full (%d bytes): some vectors are not kept", self.size)
             return
-        shelf = self._space(space)
+        shelf = self._space(space, paid)
         try:
-            shelf.add(blob)
+            shelf.add(keys, blob)
             shelf.merge_small()
         except DiskFull:
             raise
@@ -147,56 +156,77 @@ class VectorCache:
                 fix="set EMBEDTUNE_CACHE_DIR to a folder that can, or EMBEDTUNE_CACHE_SIZE=0 to keep nothing",
             ) from None
 
-    def _space(self, space: str) -> _Space:
-        if space not in self._spaces:
+    def _space(self, space: str, paid: bool) -> _Space:
+        room = "paid" if paid else "vectors"
+        if f"{room}/{space}" not in self._spaces:
             name = hashlib.sha256(space.encode()).hexdigest()[:32]
-            self._spaces[space] = _Space(self.folder / "vectors" / name)
-        return self._spaces[space]
+            self._spaces[f"{room}/{space}"] = _Space(self.folder / room / name)
+        return self._spaces[f"{room}/{space}"]
 
 
 class _Space:
-    """The shards of one encoder, and an index of their keys in memory (16 bytes a key)."""
+    """The shards of one encoder, and an index of their keys in memory (24 bytes a key)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._shards: dict[str, int] = {}  # name -> rows
+        self._shards: dict[str, NDArray[np.uint64]] = {}  # name -> the first eight bytes of each key
+        self._indexed = True
         self._names: list[str] = []
-        self._words = np.empty(0, np.uint64)  # the first eight bytes of each key, ascending
+        self._words = np.empty(0, np.uint64)  # those of all shards, ascending
         self._places = np.empty((0, 2), np.int32)  # (shard, row) of each
         self._trusted: set[str] = set()
+        self._small = MANY_SMALL  # small shards written since it was looked whether there are many
 
     def read(self, keys: NDArray[np.uint8], out: Vectors) -> NDArray[np.bool_]:
         """Fill the rows of ``out`` that are in a sound shard; say which."""
-        self._refresh()
         found = np.zeros(len(keys), bool)
-        if not len(self._words) or not len(keys):
-            return found
-        words = np.ascontiguousarray(keys).view(np.uint64)[:, 0]
+        for _ in range(LOOKS):
+            if not self._read(keys, out, found):
+                break
+        return found
+
+    def _read(self, keys: NDArray[np.uint8], out: Vectors, found: NDArray[np.bool_]) -> bool:
+        """Fill what is not found yet; say whether a shard went away meanwhile, perhaps into a merged one."""
+        self._scan()
+        self._index()
+        asked_for = np.flatnonzero(~found)
+        if not len(self._words) or not len(asked_for):
+            return False
+        words = np.ascontiguousarray(keys[asked_for]).view(np.uint64)[:, 0]
         at = np.minimum(np.searchsorted(self._words, words), len(self._words) - 1)
-        candidates = np.flatnonzero(self._words[at] == words)
-        places = self._places[at[candidates]]
+        hits = np.flatnonzero(self._words[at] == words)
+        candidates, places, gone = asked_for[hits], self._places[at[hits]], False
         for shard in np.unique(places[:, 0]):
             mine = places[:, 0] == shard
             asked, rows = candidates[mine], places[mine, 1]
             tensors = self._load(self._names[shard])
-            if tensors is None or tensors["vectors"].shape[1] != out.shape[1]:
+            if tensors is None:
+                gone = True
+                continue
+            if tensors["vectors"].shape[1] != out.shape[1]:
                 continue
             same = (tensors["keys"][rows] == keys[asked]).all(axis=1)
             out[asked[same]] = tensors["vectors"][rows[same]]
             found[asked[same]] = True
-        return found
+        return gone
 
-    def add(self, blob: bytes) -> Path:
+    def add(self, keys: NDArray[np.uint8], blob: bytes) -> str:
         """Write one shard; its name is the hash of its bytes."""
-        path = self.folder / f"{hashlib.sha256(blob).hexdigest()}.safetensors"
-        with atomic_write(path) as file:
+        name = f"{hashlib.sha256(blob).hexdigest()}.safetensors"
+        with atomic_write(self.folder / name) as file:
             file.write(blob)
-        return path
+        self._shards[name], self._indexed = _words(keys), False
+        self._trusted.add(name)
+        self._small += len(keys) < SMALL
+        return name
 
     def merge_small(self) -> None:
         """Make one shard of the small ones when they are many, so that files stay few."""
-        self._refresh()
-        small = sorted(name for name, rows in self._shards.items() if rows < SMALL)
+        if self._small < MANY_SMALL:
+            return
+        self._scan()
+        small = sorted(name for name, words in self._shards.items() if len(words) < SMALL)
+        self._small = len(small)
         if len(small) < MANY_SMALL:
             return
         parts = [tensors for name in small if (tensors := self._load(name)) is not None]
@@ -204,28 +234,38 @@ class _Space:
             return
         keys = np.concatenate([part["keys"] for part in parts])
         vectors = np.concatenate([part["vectors"] for part in parts])
-        _, first = np.unique(keys, axis=0, return_index=True)
-        merged = self.add(save({"keys": keys[first], "vectors": vectors[first]}))
-        for name in set(small) - {merged.name}:
+        _, first = np.unique(np.ascontiguousarray(keys).view("S32")[:, 0], return_index=True)
+        merged = self.add(keys[first], save({"keys": keys[first], "vectors": vectors[first]}))
+        for name in set(small) - {merged}:
             _remove(self.folder / name)
+        self._small = 0
+        _remove_stale(self.folder)
 
-    def _refresh(self) -> None:
-        """Bring the index up to date with the shards that are there now."""
+    def _scan(self) -> None:
+        """Take notice of the shards that have come and gone."""
         try:
             present = {entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".safetensors")}
         except OSError:  # not there yet; if it cannot be read, writing will say so
             present = set()
         present = {name for name in present if not name.startswith(TEMPORARY)}
-        if present == set(self._shards):
+        for name in self._shards.keys() - present:
+            del self._shards[name]
+            self._indexed = False
+        for name in sorted(present - self._shards.keys()):
+            keys = self._keys(name)
+            if keys is not None:
+                self._shards[name], self._indexed = _words(keys), False
+
+    def _index(self) -> None:
+        """Bring the index up to date."""
+        if self._indexed:
             return
-        kept = {name: keys for name in sorted(present) if (keys := self._keys(name)) is not None}
-        self._names = list(kept)
-        self._shards = {name: len(keys) for name, keys in kept.items()}
-        if not kept:
+        self._names, self._indexed = sorted(self._shards), True
+        if not self._names:
             self._words, self._places = np.empty(0, np.uint64), np.empty((0, 2), np.int32)
             return
-        words = np.concatenate([np.ascontiguousarray(keys).view(np.uint64)[:, 0] for keys in kept.values()])
-        sizes = np.array([len(keys) for keys in kept.values()])
+        words = np.concatenate([self._shards[name] for name in self._names])
+        sizes = np.array([len(self._shards[name]) for name in self._names])
         shard = np.repeat(np.arange(len(sizes)), sizes)
         row = np.arange(len(words)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         order = np.argsort(words, kind="stable")
@@ -277,6 +317,20 @@ def content_keys(prompt: str, texts: Sequence[str]) -> NDArray[np.uint8]:
         digest.update(text.encode("utf-8", "surrogatepass"))
         digests += digest.digest()
     return np.frombuffer(bytes(digests), np.uint8).reshape(-1, 32)
+
+
+def _words(keys: NDArray[np.generic]) -> NDArray[np.uint64]:
+    """Give the first eight bytes of each key."""
+    words: NDArray[np.uint64] = np.ascontiguousarray(keys).view(np.uint64)[:, 0].copy()
+    return words
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove unfinished files of processes that died."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > STALE:
+                _remove(path)
 
 
 def make_room(folder: Path, needed: int, size: int, *, used_since: float) -> bool:

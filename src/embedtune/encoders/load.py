@@ -15,13 +15,14 @@ from embedtune.encoders.cached import CachedEncoder, Progress
 from embedtune.encoders.clip import is_clip
 from embedtune.encoders.hashes import file_hash
 from embedtune.encoders.hub import hub_folder
+from embedtune.encoders.providers import provider_of
 from embedtune.encoders.static import StaticFiles, is_model2vec, is_static_folder
 from embedtune.encoders.table import ENCODERS
 from embedtune.errors import ModelNotFound, UserError
 from embedtune.types import Encoder
 
-API_PREFIXES = ("openai", "azure", "voyage", "cohere", "jina", "mistral", "google", "gemini", "bedrock")
-API_NAMES = ("text-embedding-", "voyage-", "embed-english-", "embed-multilingual-", "gemini-embedding-")
+API_OPTIONS = ("api_base", "api_key_env", "dimensions", "max_cost", "prices", "notice")
+"""Options that only models of an API have."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def load_encoder(
         - ``"vectors:FOLDER"``, or ``{"queries": (ids, array), "documents": (ids, array)}``: vectors
           that exist already;
         - ``"static:NAME"`` or ``"transformer:NAME"``, where the kind is to be forced;
+        - ``"text-embedding-3-large"``, ``"openai:MODEL"``, ``"voyage:MODEL"`` and the like, or any name with
+          ``api_base=URL``: a model behind an API;
         - a name, looked for as a local folder, as an installed package (``all-MiniLM-L6-v2``,
           ``wordllama-256``, ``efficientnet-lite0``), then on the model hub.
     cache : bool or VectorCache
@@ -78,7 +81,9 @@ def load_encoder(
     progress : callable, optional
         Called with (texts done, texts in all).
     **options
-        Passed to the encoder: see :class:`~embedtune.encoders.transformer.TransformerEncoder`,
+        Passed to the encoder; those that are None are left out. See
+        :class:`~embedtune.encoders.api.ApiEncoder`,
+        :class:`~embedtune.encoders.transformer.TransformerEncoder`,
         :class:`~embedtune.encoders.static.StaticEncoder` and
         :class:`~embedtune.encoders.vectors.VectorsEncoder`.
 
@@ -91,9 +96,12 @@ def load_encoder(
     MissingExtra
         When what runs the model is not installed.
     """
+    options = {name: value for name, value in options.items() if value is not None}
     if isinstance(base, Mapping):
+        refuse_api_options("precomputed vectors", options)
         return cast(Encoder, ENCODERS.load("vectors").from_arrays(base, **options))
     if not isinstance(base, str | Path):
+        refuse_api_options("an encoder that is given as it is", options)
         return base
     encoder = _find(str(base), options)
     if encoder.content == "id":
@@ -106,14 +114,28 @@ def load_encoder(
 
 
 def _find(base: str, options: dict[str, Any]) -> Encoder:
+    here = Path(base).expanduser().exists()
+    if "api_base" in options or (not here and provider_of(base) is not None):
+        return _make("api", base.removeprefix("api:"), options)
+    refuse_api_options(base, options)
     prefix, colon, rest = base.partition(":")
-    if colon and prefix in ENCODERS and not Path(base).exists():
+    if colon and prefix in ENCODERS and not here:
         if prefix in ("static", "transformer"):
             return _named(rest, options, kind=prefix)
         return _make(prefix, rest, options)
-    if not Path(base).expanduser().exists():
-        _refuse_api(base)
     return _named(base, options)
+
+
+def refuse_api_options(base: str, options: Mapping[str, Any]) -> None:
+    """Say that an option is for models of an API; ``notice`` may be given to all."""
+    wrong = [f"--{name.replace('_', '-')}" for name in API_OPTIONS if name in options and name != "notice"]
+    if wrong:
+        raise UserError(
+            f"{wrong[0]} is for models that are reached through an API, which {base} is not",
+            fix="leave it out, or write openai:MODEL",
+        )
+    if isinstance(options, dict):
+        options.pop("notice", None)
 
 
 def _named(name: str, options: dict[str, Any], kind: str | None = None) -> Encoder:
@@ -194,15 +216,6 @@ def _refuse_foreign(path: Path) -> None:
             "this is a tuned model, not a base model",
             where=str(path),
             fix="load it with embedtune.load, or give the base that it names in manifest.json",
-        )
-
-
-def _refuse_api(base: str) -> None:
-    prefix, colon, _ = base.partition(":")
-    if (colon and prefix.lower() in API_PREFIXES) or base.lower().startswith(API_NAMES):
-        raise ModelNotFound(
-            f"{base!r} is reached through an API, and API encoders are not available in this version",
-            fix="encode your texts with it and bring the vectors: --base vectors:FOLDER",
         )
 
 

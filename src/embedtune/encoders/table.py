@@ -23,6 +23,12 @@ ENCODERS = Registry(
             "embedtune.encoders.vectors:VectorsEncoder",
             "precomputed vectors by id: .npy, Parquet or Arrow files",
         ),
+        "api": Entry(
+            "embedtune.encoders.api:ApiEncoder",
+            "models behind an API: OpenAI and compatible servers, Azure, Voyage, Cohere, Gemini, Mistral",
+            extra="api",
+            module="httpx",
+        ),
         "image": Entry(
             "embedtune.encoders.image:ImageEncoder",
             "images: EfficientNet-Lite0, ImageNet weights from a package",

@@ -35,9 +35,11 @@ def settings_of(
 ) -> dict[str, Any]:
     """Give the settings that a result depends on beside data, base and seed, for the manifest.
 
-    A time budget is not among them: unless it ended the work, it changed nothing.
+    A time budget is not among them: unless it ended the work, it changed nothing. What else is given counts
+    unless it is None or empty, so that a setting which is not used tells nothing apart.
     """
-    return {"method": method, "metric": metric, "test": test, "force": force, **more, "code": code_hash()}
+    given = {name: value for name, value in more.items() if value is not None and value != []}
+    return {"method": method, "metric": metric, "test": test, "force": force, **given, "code": code_hash()}
 
 
 def same_inputs(

@@ -27,7 +27,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (encode, "embedtune encode pairs.csv --base tuned --out vectors"),
     (search, 'embedtune search pairs.csv --model tuned "heart racing at night" -k 5'),
     (suggest, "embedtune suggest pairs.csv --model tuned -n 20 --out to_label.csv"),
-    (migrate, "embedtune migrate pairs.csv --old vectors:stored --new all-MiniLM-L6-v2 --out bridge"),
+    (migrate, "embedtune migrate pairs.csv --old vectors:stored --new MODEL --out bridge"),
     (doctor, "embedtune doctor"),
 )
 """Each command and the example that its help shows."""

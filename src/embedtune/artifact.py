@@ -284,6 +284,7 @@ class Tuned:
         *,
         verify: bool | Literal["full"] = True,
         base: str | Path | Encoder | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Tuned:
         """Load what ``save`` wrote. The base is opened, and its probes are compared, before the first vector.
 
@@ -296,6 +297,8 @@ class Tuned:
             at once, which otherwise happens with the first vector asked for.
         base : str, pathlib.Path or Encoder, optional
             The base, where it is neither in the folder nor found by its name.
+        options : mapping, optional
+            For :func:`~embedtune.encoders.load_encoder`, which opens the base: ``engine`` and the like.
 
         Raises
         ------
@@ -310,7 +313,7 @@ class Tuned:
             transform: Transform = Identity()
             for entry in read["transforms"]:
                 transform = then(transform, load_transform(entry, place))
-            tuned = cls(deferred_base(place, read, transform, base), transform, manifest=read)
+            tuned = cls(deferred_base(place, read, transform, base, options), transform, manifest=read)
             if read.get("head"):
                 from embedtune.head_files import load_head
 
@@ -350,9 +353,10 @@ def load(
     *,
     verify: bool | Literal["full"] = True,
     base: str | Path | Encoder | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Tuned:
     """Load an artifact: :meth:`Tuned.load`."""
-    return Tuned.load(folder, verify=verify, base=base)
+    return Tuned.load(folder, verify=verify, base=base, options=options)
 
 
 def _save_transforms(transform: Transform, out: Path) -> list[dict[str, Any]]:

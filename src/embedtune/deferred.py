@@ -80,20 +80,30 @@ class DeferredEncoder:
 def describe_base(encoder: Encoder) -> dict[str, Any]:
     """Give the manifest's ``base``: what opens the same encoder again; of a path, its last part."""
     inner = uncached(encoder)
-    path = f"{type(inner).__module__}:{type(inner).__qualname__}"
+    engine = getattr(inner, "engine", None)
     return {
         "name": _portable(encoder.name),
-        "kind": next((name for name, entry in ENCODERS.items() if entry.path == path), None),
+        "kind": _kind(type(inner)),
         "content": encoder.content,
         "dimension": encoder.dimension,
         "max_tokens": encoder.max_tokens,
         "prompts": getattr(encoder, "prompts", {}),
         "fingerprint": encoder.fingerprint,
+        **({"engine": engine} if engine else {}),
     }
 
 
-def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
+def _kind(encoder: type) -> str | None:
+    """Give the name of an encoder's class in the table, or of the one that it derives from."""
+    names = {entry.path: name for name, entry in ENCODERS.items()}
+    found = (names.get(f"{one.__module__}:{one.__qualname__}") for one in encoder.__mro__)
+    return next((name for name in found if name is not None), None)
+
+
+def open_base(folder: Path, manifest: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Encoder:
     """Open an artifact's base: from its own files where it has them, by name otherwise.
+
+    ``options`` go to :func:`~embedtune.encoders.load_encoder`.
 
     Raises
     ------
@@ -102,11 +112,11 @@ def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
     """
     entry = manifest["base"]
     if entry.get("files"):
-        return _open_own_files(folder, manifest)
+        return _open_own_files(folder, manifest, options or {})
     name, why = entry["name"], ""
     if entry["content"] != "id" or ":" in name:
         try:
-            return load_encoder(name)
+            return load_encoder(name, **dict(options or {}))
         except (ModelNotFound, DataError) as error:
             why = f" ({error.what})"
     raise ArtifactError(
@@ -116,9 +126,10 @@ def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
     )
 
 
-def _open_own_files(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
+def _open_own_files(folder: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> Encoder:
     entry = manifest["base"]
     options: dict[str, Any] = {
+        **asked,
         "name": entry["name"],
         "similarity": manifest["similarity"],
     }
@@ -140,6 +151,7 @@ def deferred_base(
     read: Mapping[str, Any],
     transform: Transform,
     base: str | Path | Encoder | None,
+    options: Mapping[str, Any] | None = None,
 ) -> DeferredEncoder:
     """Give an artifact's base, to be opened and probed later; check now that map, probes and manifest fit.
 
@@ -165,7 +177,9 @@ def deferred_base(
         )
 
     def opened() -> Encoder:
-        encoder = open_base(folder, read) if base is None else load_encoder(base)
+        encoder = (
+            open_base(folder, read, options) if base is None else load_encoder(base, **dict(options or {}))
+        )
         probes.verify(encoder, transform, where=str(folder))
         return encoder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from embedtune import manifest as manifests
 from embedtune.artifact import Tuned
@@ -11,7 +12,7 @@ from embedtune.encoders import load_encoder
 from embedtune.types import Encoder
 
 
-def open_model(model: Tuned | str | Path | Encoder) -> Tuned:
+def open_model(model: Tuned | str | Path | Encoder, **options: Any) -> Tuned:
     """Give a tuned model as it is or from its folder, and a base model with no map.
 
     Parameters
@@ -19,6 +20,8 @@ def open_model(model: Tuned | str | Path | Encoder) -> Tuned:
     model : Tuned, str, pathlib.Path or Encoder
         A folder with an artifact is loaded as one; anything else is what
         :func:`embedtune.encoders.load_encoder` takes.
+    **options
+        For :func:`embedtune.encoders.load_encoder`, which opens the base.
 
     Raises
     ------
@@ -30,8 +33,8 @@ def open_model(model: Tuned | str | Path | Encoder) -> Tuned:
     if isinstance(model, Tuned):
         return model
     if isinstance(model, str | Path) and is_tuned(Path(model).expanduser()):
-        return Tuned.load(model)
-    return Tuned(load_encoder(model))
+        return Tuned.load(model, options=options)
+    return Tuned(load_encoder(model, **options))
 
 
 def is_tuned(folder: Path) -> bool:

@@ -48,13 +48,15 @@ class Probes:
     document_ids: tuple[str, ...]
     queries: Vectors
     documents: Vectors
+    tolerance: float = TOLERANCE
+    """Largest difference of a coordinate that counts as the same vector; more where they were rounded."""
 
     @classmethod
     def make(cls, encoder: Encoder, transform: Transform) -> Probes:
         """Encode the probes through ``encoder``, past any cache, and ``transform``."""
         query_items, document_items, ids = _items(encoder, transform)
         queries, documents = _encode(encoder, transform, query_items, document_items, ids)
-        return cls(query_items, document_items, ids, queries, documents)
+        return cls(query_items, document_items, ids, queries, documents, _tolerance(encoder))
 
     def save(self, folder: Path) -> str:
         """Write the vectors and what they were made from into ``folder``; give the vectors' file name."""
@@ -64,7 +66,7 @@ class Probes:
                 "queries": self.query_items,
                 "documents": self.document_items,
                 "document_ids": self.document_ids,
-                "tolerance": TOLERANCE,
+                "tolerance": self.tolerance,
             },
             folder / INPUTS,
         )
@@ -85,7 +87,8 @@ class Probes:
             queries, documents, ids = (
                 tuple(inputs[name]) for name in ("queries", "documents", "document_ids")
             )
-            return cls(queries, documents, ids, tensors["queries"], tensors["documents"])
+            tolerance = float(inputs.get("tolerance", TOLERANCE))
+            return cls(queries, documents, ids, tensors["queries"], tensors["documents"], tolerance)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"the probes are damaged ({error})", where=str(folder), fix=AGAIN) from None
 
@@ -95,7 +98,8 @@ class Probes:
         Raises
         ------
         ArtifactError
-            When a coordinate differs by more than :data:`TOLERANCE`, or the vectors do not fit the map.
+            When a coordinate differs by more than :data:`TOLERANCE`, or the encoder's own
+            ``probe_tolerance``; or the vectors do not fit the map.
         """
         try:
             found = _encode(encoder, transform, self.query_items, self.document_items, self.document_ids)
@@ -107,10 +111,11 @@ class Probes:
             ) from None
         for side, now, then in zip(("query", "document"), found, (self.queries, self.documents), strict=True):
             off = np.inf if now.shape != then.shape else np.abs(now - then).max(initial=0)
-            if not off <= TOLERANCE:
+            allowed = max(self.tolerance, _tolerance(encoder))
+            if not off <= allowed:
                 raise ArtifactError(
                     f"base model {encoder.name!r} gives other {side} vectors than when this was saved "
-                    f"(largest difference {off:.2g}, allowed {TOLERANCE:g})",
+                    f"(largest difference {off:.2g}, allowed {allowed:g})",
                     where=where,
                     fix="use the base model and the versions of its libraries that it was tuned with",
                 )
@@ -121,6 +126,10 @@ def uncached(encoder: Encoder) -> Encoder:
     for wrapper in ("opened", "encoder"):
         encoder = getattr(encoder, wrapper, encoder)
     return encoder
+
+
+def _tolerance(encoder: Encoder) -> float:
+    return float(getattr(uncached(encoder), "probe_tolerance", TOLERANCE))
 
 
 def known_ids(transform: Transform, limit: int) -> tuple[str, ...]:

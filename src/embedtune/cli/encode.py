@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedtune.cli.options import Data, Json, Out, Roles, Task, parse_roles
+from embedtune.cli.options import Data, Engine, Json, Out, Roles, Task, engine_options, parse_roles
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress, seconds, watch
 
@@ -30,6 +30,7 @@ def encode(
     out: Out,
     task: Task = None,
     role: Roles = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Encode a dataset into a folder of vectors."""
@@ -41,8 +42,8 @@ def encode(
 
     refuse_existing(out)
     started = time.perf_counter()
-    model = open_model(base)
     dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
+    model = open_model(base, **engine_options(engine, dataset))
     output.say(
         f"encoding {len(dataset.documents):,} documents and {len(dataset.queries):,} queries with {base}"
     )

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from embedtune.cli.options import Data, Json, Metric, Model, Roles, Seed, Task, parse_roles
+from embedtune.cli.options import (
+    Data,
+    Engine,
+    Json,
+    Metric,
+    Model,
+    Roles,
+    Seed,
+    Task,
+    engine_options,
+    parse_roles,
+)
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
 
@@ -31,6 +42,7 @@ def evaluate(
     metric: Metric = None,
     task: Task = None,
     role: Roles = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Judge a model on a dataset, against another.
@@ -44,14 +56,16 @@ def evaluate(
 
     started = time.monotonic()
     dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
-    judged = open_model(model)
+    options = engine_options(engine, dataset)
+    judged = open_model(model, **options)
+    other = None if against is None else open_model(against, **options)
     was_read = time.monotonic()
     with StageProgress() as progress:
         encoding = _Encoding(progress)
         result = judge(
             dataset,
             model=judged,
-            against=against,
+            against=other,
             split=split,
             metric=metric,
             seed=seed,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from embedtune.cli.options import Data, Json, Model, Roles, Task, parse_roles
+from embedtune.cli.options import Data, Engine, Json, Model, Roles, Task, engine_options, parse_roles
 from embedtune.cli.output import Output, shorten
 from embedtune.cli.progress import StageProgress, watch
 
@@ -18,6 +18,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many documents to show.")] = 10,
     task: Task = None,
     role: Roles = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Find the documents nearest to a query."""
@@ -29,8 +30,8 @@ def search(
     from embedtune.models import open_model
 
     with StageProgress() as progress:
-        tuned = open_model(model)
         dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
+        tuned = open_model(model, **engine_options(engine, dataset))
         watch(tuned, progress.stage("documents"))
         hits = tuned.search(query, dataset, k)
     table = Table("", "score", "id", "text", title=Text(query), title_justify="left", box=None)

@@ -11,6 +11,7 @@ import typer
 from embedtune.cli.options import (
     Base,
     Budget,
+    Engine,
     Json,
     Metric,
     Out,
@@ -19,6 +20,7 @@ from embedtune.cli.options import (
     SkipBad,
     Sources,
     Task,
+    engine_options,
     parse_roles,
     parse_sources,
 )
@@ -62,6 +64,7 @@ def tune(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
     ] = False,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Tune a base model to a dataset, and judge it.
@@ -72,6 +75,7 @@ def tune(
     from embedtune.api import fine_tune
     from embedtune.data import read
     from embedtune.data.describe import describe
+    from embedtune.encoders import load_encoder
     from embedtune.folders import refuse_existing
     from embedtune.manifest import is_artifact
 
@@ -88,9 +92,10 @@ def tune(
     given = shlex.join(data)
     output.say(str(describe(dataset)))
     show_findings(output, dataset, command=f"embedtune check {given}")
+    options = engine_options(engine, dataset)
     with StageProgress() as progress:
         tuned = fine_tune(
-            base_model=base,
+            base_model=load_encoder(base, **options),
             data=dataset,
             method=method,
             budget=budget,

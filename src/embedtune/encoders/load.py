@@ -162,7 +162,7 @@ def _of_folder(folder: Path, options: dict[str, Any], kind: str | None) -> Encod
         from embedtune.encoders.engines.open import open_with_engine
 
         rest = {name: value for name, value in options.items() if name not in ("engine", "texts")}
-        return open_with_engine(folder, options["engine"], options["texts"], rest)
+        return cast(Encoder, open_with_engine(folder, options["engine"], options["texts"], rest))
     return _make(kind, folder, options)
 
 

@@ -1,4 +1,4 @@
-"""``engine="auto"``: each engine encodes some of the user's own texts; the fastest that is right is remembered."""
+"""``engine="auto"``: each encodes some of the user's own texts; the fastest that is right is remembered."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ import numpy as np
 
 from embedtune.encoders.cache import cache_folder
 from embedtune.encoders.engines.table import ENGINES
+from embedtune.encoders.transformer import TransformerEncoder
 from embedtune.errors import EmbedtuneError, UserError
 from embedtune.files import atomic_write
-from embedtune.types import Encoder, Vectors
+from embedtune.types import Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def chosen_engine(
     content: str,
     texts: Sequence[str],
     engines: Sequence[str],
-    open_engine: Callable[[str], Encoder],
+    open_engine: Callable[[str], TransformerEncoder],
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> str:
@@ -106,11 +107,11 @@ def spread(texts: Sequence[str], count: int) -> list[str]:
 def _trial(
     sample: list[str],
     engines: Sequence[str],
-    open_engine: Callable[[str], Encoder],
+    open_engine: Callable[[str], TransformerEncoder],
     clock: Callable[[], float],
 ) -> dict[str, float]:
     """Give the seconds of each engine that is right: the least of several interleaved rounds."""
-    opened: dict[str, Encoder] = {}
+    opened: dict[str, TransformerEncoder] = {}
     first: dict[str, float] = {}
     reference: Vectors | None = None
     for name in engines:
@@ -143,7 +144,7 @@ def _trial(
     return best
 
 
-def fits(encoder: Encoder, texts: Sequence[str], vectors: Vectors, reference: Vectors) -> bool:
+def fits(encoder: TransformerEncoder, texts: Sequence[str], vectors: Vectors, reference: Vectors) -> bool:
     """Say whether every vector is close to the reference, and the same whether its text is alone or not."""
     if not (cosines(vectors, reference) >= LEAST).all():
         return False
@@ -157,8 +158,9 @@ def cosines(x: Vectors, y: Vectors) -> Vectors:
     """Give the cosine of each row of ``x`` (n, d) to that of ``y``, float32 (n,); 1 where both are zero."""
     lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
     products: Vectors = np.einsum("nd,nd->n", x, y)
-    same = np.all(x == y, axis=1).astype(np.float32)
-    return np.divide(products, lengths, out=same, where=lengths > 0)
+    same: Vectors = np.all(x == y, axis=1).astype(np.float32)
+    np.divide(products, lengths, out=same, where=lengths > 0)
+    return same
 
 
 def _key(content: str) -> str:

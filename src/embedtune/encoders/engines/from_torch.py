@@ -82,7 +82,7 @@ def write_onnx(folder: Path, out: Path, *, content: str, name: str) -> Exported:
     if tokenizer is None:
         raise _refused("its tokenizer runs only in Python", folder)
     inputs = _inputs(model, folder)
-    models = {kind: f"{kind}.onnx" if files.routed else "model.onnx" for kind in KINDS}
+    models: dict[str, str] = {kind: f"{kind}.onnx" if files.routed else "model.onnx" for kind in KINDS}
     for kind in KINDS[: 2 if files.routed else 1]:
         _trace(model, kind, inputs, out / models[kind], folder)
     tokenizer.save(str(out / TOKENIZER))
@@ -95,7 +95,7 @@ def write_onnx(folder: Path, out: Path, *, content: str, name: str) -> Exported:
         similarity=torch_encoder.similarity,
         max_tokens=torch_encoder.max_tokens,
         own_prompts=torch_encoder.prompts,
-        models=dict(models),
+        models=models,
         inputs=inputs,
         padding={
             "id": model.tokenizer.pad_token_id or 0,
@@ -138,7 +138,7 @@ def _trace(model: Any, kind: Kind, inputs: list[str], file: Path, folder: Path) 
     torch: Any = importlib.import_module("torch")
     width = getattr(model, "truncate_dim", None)
 
-    class Chain(torch.nn.Module):  # type: ignore[misc, name-defined]  # torch is Any
+    class Chain(torch.nn.Module):  # type: ignore[misc]  # torch is Any
         """The model with its inputs one by one, as tracing wants them."""
 
         def __init__(self) -> None:

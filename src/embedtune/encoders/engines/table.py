@@ -48,7 +48,7 @@ ENGINES = Registry(
 """Whose vector of a text depends on the texts beside it (dynamic int8) is not in it, and must not be."""
 
 TOLERANCES: Mapping[str, float] = {"openvino-bf16": 0.02, "openvino-int8": 0.1}
-"""Largest difference of a coordinate from float32 that still counts as the same model; 1e-4 for the others."""
+"""Largest difference of a coordinate from float32 that counts as the same model; 1e-4 for the others."""
 
 
 def check_engine(name: str) -> None:

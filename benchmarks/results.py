@@ -18,8 +18,27 @@ from embedtune.files import atomic_write
 HERE = Path(__file__).parent
 OUT = HERE / "out"
 RESULTS = HERE / "RESULTS.md"
-SECTIONS = ("compare", "classification", "similarity", "recommendation", "trust", "speed", "memory")
-PACKAGES = ("numpy", "scipy", "torch", "nudge-ft", "implicit", "sentence-transformers")
+SECTIONS = (
+    "compare",
+    "classification",
+    "similarity",
+    "recommendation",
+    "trust",
+    "speed",
+    "encoding",
+    "memory",
+)
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "nudge-ft",
+    "implicit",
+    "sentence-transformers",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+)
 HEAD = "# Results\n\nWritten by the scripts of this folder; see [README.md](README.md) for how to run them.\n"
 
 

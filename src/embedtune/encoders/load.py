@@ -107,6 +107,10 @@ def load_encoder(
         _without_engine("vectors", options)
         return cast(Encoder, ENCODERS.load("vectors").from_arrays(base, **options))
     if not isinstance(base, str | Path):
+        if engine is not None:
+            raise UserError(
+                f"{base.name!r} is given as an encoder", fix="leave the engine out, or give its name"
+            )
         return base
     encoder = _find(str(base), options)
     if encoder.content == "id":

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 
 {tokenizer}
 {prompts}
-models = {{kind: onnxruntime.InferenceSession(file) for kind, file in {models}.items()}}
+files = {models}
+models = {{file: onnxruntime.InferenceSession(file) for file in set(files.values())}}
 
 
 def encode(texts, kind="document"):
@@ -22,7 +23,7 @@ def encode(texts, kind="document"):
     feed = {{
 {feed}
     }}
-    vectors = models[kind].run(None, feed)[0]
+    vectors = models[files[kind]].run(None, feed)[0]
     return {result}
 """
 
@@ -34,7 +35,8 @@ from tokenizers import Tokenizer
 {tokenizer}
 {prompts}
 exact = {{"INFERENCE_PRECISION_HINT": "f32"}}  # "bf16" is faster where the processor has it
-models = {{kind: openvino.Core().compile_model(file, "CPU", exact) for kind, file in {models}.items()}}
+files = {models}
+models = {{file: openvino.Core().compile_model(file, "CPU", exact) for file in set(files.values())}}
 
 
 def encode(texts, kind="document"):
@@ -42,7 +44,7 @@ def encode(texts, kind="document"):
     feed = {{
 {feed}
     }}
-    vectors = models[kind](feed)[0]
+    vectors = models[files[kind]](feed)[0]
     return {result}
 """
 

@@ -2,11 +2,13 @@
 
 Interleaved runs on one thread each, in CPU time of the process, so that other work on the machine counts
 little; medians, and the ratio of each run. Tokenising counts on both sides. Texts are runs of words of public
-licence texts (``--words``), or made-up words where there are none: ``short`` has 5 to 35 words (20 on average,
-mixed), ``long`` 150 to 250. int8 is calibrated on other texts of the same kinds.
+licence texts (``--words``), or made-up words where there are none: ``short`` has 5 to 35 words (20 on
+average, mixed), ``long`` 150 to 250. int8 is calibrated on other texts of the same kinds.
 
 ``python benchmarks/encoding.py`` takes a quarter of an hour.
 """
+
+# ruff: noqa: E402 - the number of threads is set before anything reads it
 
 from __future__ import annotations
 
@@ -67,9 +69,9 @@ def main() -> None:
     write_json(OUT / "encoding.json", report)
     bars = ", ".join(f"{bar:g} on {kind}" for kind, bar in BARS.items())
     about = (
-        "`SentenceTransformer.encode` in float32 with its defaults against each engine: interleaved runs of one "
-        "process, one thread, CPU time (the machine had other work), medians. `cosine` is to torch's vectors, "
-        "`alone` is of a text by itself to the same text in its batch; of both the least over all texts. "
+        "`SentenceTransformer.encode` in float32 with its defaults against each engine: interleaved runs of "
+        "one process, one thread, CPU time (the machine had other work), medians. `cosine` is to torch's "
+        "vectors, `alone` is of a text by itself to the same text in its batch; the least over all texts. "
         f"Bars: {bars} times faster, at a cosine of 0.99, independent of the batch.\n\n"
     )
     write_section("encoding", "Encoding without torch", about + markdown(HEADER, rows))

@@ -95,7 +95,7 @@ def tune(
     options = engine_options(engine, dataset)
     with StageProgress() as progress:
         tuned = fine_tune(
-            base_model=load_encoder(base, **options),
+            base_model=load_encoder(base, **options) if options else base,
             data=dataset,
             method=method,
             budget=budget,

@@ -5,7 +5,7 @@ little; medians, and the ratio of each run. Tokenising counts on both sides. Tex
 licence texts (``--words``), or made-up words where there are none: ``short`` has 5 to 35 words (20 on
 average, mixed), ``long`` 150 to 250. int8 is calibrated on other texts of the same kinds.
 
-``python benchmarks/encoding.py`` takes a quarter of an hour.
+``python benchmarks/encoding.py`` takes a few minutes.
 """
 
 # ruff: noqa: E402 - the number of threads is set before anything reads it
@@ -57,7 +57,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     counts = {"short": options.short, "long": options.long}
     texts = {kind: _cut(rng, words, counts[kind], *KINDS[kind]) for kind in KINDS}
-    others = [*_cut(rng, words, 160, *KINDS["short"]), *_cut(rng, words, 80, *KINDS["long"])]
+    others = [*_cut(rng, words, 90, *KINDS["short"]), *_cut(rng, words, 30, *KINDS["long"])]
     with tempfile.TemporaryDirectory() as folder:
         engines = _engines(Path(folder), others)
         rows, report = [], []
@@ -81,9 +81,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--short", type=int, default=320, help="short texts")
-    parser.add_argument("--long", type=int, default=64, help="long texts")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--short", type=int, default=192, help="short texts")
+    parser.add_argument("--long", type=int, default=32, help="long texts")
     parser.add_argument("--words", type=Path, default=Path("/usr/share/common-licenses"))
     return parser.parse_args()
 

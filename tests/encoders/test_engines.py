@@ -187,14 +187,15 @@ def test_an_export_that_differs_from_torch_is_refused(
 
 
 def test_a_damaged_export_in_the_cache_is_made_again(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "export_place", lambda content: tmp_path / "export")
     expected = EngineEncoder(tiny_model, engine="onnx").encode(TEXTS)
     file = tmp_path / "export/model.onnx"
-    file.write_bytes(file.read_bytes()[:-100])
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-100])
     np.testing.assert_array_equal(EngineEncoder(tiny_model, engine="onnx").encode(TEXTS), expected)
-    assert "made again" in caplog.text
+    assert len(file.read_bytes()) == len(whole)
     file.unlink()  # as when it was evicted
     np.testing.assert_array_equal(EngineEncoder(tiny_model, engine="onnx").encode(TEXTS), expected)
 
@@ -208,6 +209,15 @@ def test_an_export_that_is_used_is_not_evicted(
     os.utime(file, (1e9, 1e9))
     EngineEncoder(tiny_model, engine="onnx").encode(["heart"])
     assert time.time() - file.stat().st_mtime < 60
+
+
+def test_a_cache_that_keeps_nothing_keeps_no_export(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "export_place", lambda content: tmp_path / "cache/export")
+    monkeypatch.setenv("EMBEDTUNE_CACHE_SIZE", "0")
+    assert EngineEncoder(tiny_model, engine="onnx").encode(["heart"]).shape == (1, 32)
+    assert list(tmp_path.iterdir()) == []
 
 
 NO_TORCH = """

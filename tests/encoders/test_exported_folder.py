@@ -48,6 +48,7 @@ def test_it_is_opened_as_a_base(export: Path, tiny_model: Path) -> None:
     assert (encoder.dimension, encoder.max_tokens, encoder.similarity) == (32, 24, "cosine")
     assert encoder.encoder.engine == "onnx"
     np.testing.assert_allclose(encoder.encode(TEXTS), TransformerEncoder(tiny_model).encode(TEXTS), atol=1e-5)
+    assert encoder.folder is None
     counts = encoder.count_tokens(["heart attack"])
     assert counts.tolist() == [4]
 

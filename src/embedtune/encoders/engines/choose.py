@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedtune.encoders.cache import cache_folder
+from embedtune.encoders.cache import cache_folder, cache_size
 from embedtune.encoders.engines.table import ENGINES
 from embedtune.encoders.transformer import TransformerEncoder
 from embedtune.errors import EmbedtuneError, UserError
@@ -183,6 +183,8 @@ def _processor() -> str:
 
 
 def _remember(note: Path, engine: str, seconds: dict[str, float]) -> None:
+    if cache_size() == 0:
+        return
     try:
         with atomic_write(note) as file:
             file.write(json.dumps({"engine": engine, "seconds": seconds}, indent=1).encode())

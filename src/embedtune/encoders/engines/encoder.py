@@ -133,7 +133,14 @@ class EngineEncoder(TransformerEncoder):
 
 
 class ExportEncoder(EngineEncoder):
-    """An export as a base of its own, as ``load_encoder(folder)`` opens it."""
+    """An export as a base of its own, as ``load_encoder(folder)`` opens it.
+
+    Its ``folder`` is None: it has no weights that an artifact could carry, or that could be tuned.
+    """
+
+    def __init__(self, folder: str | Path, **options: Any) -> None:
+        super().__init__(folder, **options)
+        self.folder = None
 
 
 def feeds(exported: Exported, max_tokens: int | None) -> Callable[[list[str]], Feed]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import logging
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
-from embedtune.encoders.cache import cache_folder
+from embedtune.encoders.cache import cache_folder, cache_size
 from embedtune.encoders.engines.exported import Exported, read_export
 from embedtune.errors import ArtifactError
 from embedtune.folders import new_folder
@@ -25,6 +27,8 @@ DAY = 86_400.0
 
 def kept_export(folder: Path, content: str, name: str) -> Exported:
     """Give the export of a model to ONNX: from the cache, or made now and put there.
+
+    Where the cache keeps nothing (``EMBEDTUNE_CACHE_SIZE=0``), the export is made for this process alone.
 
     Parameters
     ----------
@@ -56,6 +60,10 @@ def kept_export(folder: Path, content: str, name: str) -> Exported:
             return found
     from embedtune.encoders.engines.from_torch import write_onnx
 
+    if cache_size() == 0:
+        temporary = tempfile.mkdtemp(prefix="embedtune-")
+        atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+        place = Path(temporary) / "export"
     with new_folder(place, replaces=lambda _: True) as out:  # another process may have been faster
         write_onnx(folder, out, content=content, name=name)
     return read_export(place)

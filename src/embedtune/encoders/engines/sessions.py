@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -74,6 +75,7 @@ class OpenVinoSession:
             "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
             **({"INFERENCE_NUM_THREADS": threads()} if threads() else {}),
         }
+        self._lock = threading.Lock()  # a request serves one batch at a time
         try:
             self._request = library.Core().compile_model(str(file), "CPU", settings).create_infer_request()
         except Exception as error:  # noqa: BLE001 - RuntimeError today; it is for the library to say
@@ -81,7 +83,8 @@ class OpenVinoSession:
 
     def __call__(self, feed: Feed) -> Vectors:
         """Give the float32 vectors (texts, d) of a batch."""
-        return np.array(self._request.infer(dict(feed), share_inputs=True)[0], np.float32)
+        with self._lock:
+            return np.array(self._request.infer(dict(feed), share_inputs=True)[0], np.float32)
 
 
 class Bf16Session(OpenVinoSession):

@@ -27,10 +27,21 @@ SECTIONS = (
     "migration",
     "trust",
     "speed",
+    "encoding",
     "memory",
     "api",
 )
-PACKAGES = ("numpy", "scipy", "torch", "nudge-ft", "implicit", "sentence-transformers")
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "nudge-ft",
+    "implicit",
+    "sentence-transformers",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+)
 HEAD = "# Results\n\nWritten by the scripts of this folder; see [README.md](README.md) for how to run them.\n"
 
 

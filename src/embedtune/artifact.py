@@ -376,7 +376,7 @@ class Tuned:
         base : str, pathlib.Path or Encoder, optional
             The base, where it is neither in the folder nor found by its name.
         options : mapping, optional
-            For :func:`~embedtune.encoders.load_encoder`, which opens the base: ``max_cost`` and the like.
+            For :func:`~embedtune.encoders.load_encoder`, which opens the base: ``engine``, ``max_cost``, ….
 
         Raises
         ------

@@ -82,17 +82,25 @@ class DeferredEncoder:
 def describe_base(encoder: Encoder) -> dict[str, Any]:
     """Give the manifest's ``base``: what opens the same encoder again; of a path, its last part."""
     inner = uncached(encoder)
-    path = f"{type(inner).__module__}:{type(inner).__qualname__}"
+    engine = getattr(inner, "engine", None)
     return {
         "name": _portable(encoder.name),
-        "kind": next((name for name, entry in ENCODERS.items() if entry.path == path), None),
+        "kind": _kind(type(inner)),
         "content": encoder.content,
         "dimension": encoder.dimension,
         "max_tokens": encoder.max_tokens,
         "prompts": getattr(encoder, "prompts", {}),
         "fingerprint": encoder.fingerprint,
         **({"api": inner.settings()} if isinstance(inner, ApiEncoder) else {}),
+        **({"engine": engine} if engine else {}),
     }
+
+
+def _kind(encoder: type) -> str | None:
+    """Give the name of an encoder's class in the table, or of the one that it derives from."""
+    names = {entry.path: name for name, entry in ENCODERS.items()}
+    found = (names.get(f"{one.__module__}:{one.__qualname__}") for one in encoder.__mro__)
+    return next((name for name in found if name is not None), None)
 
 
 def open_base(folder: Path, manifest: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Encoder:
@@ -107,8 +115,9 @@ def open_base(folder: Path, manifest: Mapping[str, Any], options: Mapping[str, A
     """
     entry = manifest["base"]
     if entry.get("files"):
-        refuse_api_options(entry["name"], dict(options or {}))
-        return _open_own_files(folder, manifest)
+        asked = dict(options or {})
+        refuse_api_options(entry["name"], asked)
+        return _open_own_files(folder, manifest, asked)
     name, why = entry["name"], ""
     if entry["content"] != "id" or ":" in name:
         try:
@@ -129,9 +138,10 @@ def _api_options(entry: Mapping[str, Any], similarity: Similarity) -> dict[str, 
     return {**entry["api"], "dimension": entry["dimension"], "similarity": similarity}
 
 
-def _open_own_files(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
+def _open_own_files(folder: Path, manifest: Mapping[str, Any], asked: Mapping[str, Any]) -> Encoder:
     entry = manifest["base"]
     options: dict[str, Any] = {
+        **asked,
         "name": entry["name"],
         "similarity": manifest["similarity"],
     }

@@ -49,13 +49,15 @@ class Probes:
     document_ids: tuple[str, ...]
     queries: Vectors
     documents: Vectors
+    tolerance: float = TOLERANCE
+    """Largest difference of a coordinate that counts as the same vector; more where they were rounded."""
 
     @classmethod
     def make(cls, encoder: Encoder, transform: Transform) -> Probes:
         """Encode the probes through ``encoder``, past any cache, and ``transform``."""
         query_items, document_items, ids = _items(encoder, transform)
         queries, documents = _encode(encoder, transform, query_items, document_items, ids)
-        return cls(query_items, document_items, ids, queries, documents)
+        return cls(query_items, document_items, ids, queries, documents, _tolerance(encoder))
 
     def save(self, folder: Path) -> str:
         """Write the vectors and what they were made from into ``folder``; give the vectors' file name."""
@@ -65,7 +67,7 @@ class Probes:
                 "queries": self.query_items,
                 "documents": self.document_items,
                 "document_ids": self.document_ids,
-                "tolerance": TOLERANCE,
+                "tolerance": self.tolerance,
             },
             folder / INPUTS,
         )
@@ -86,7 +88,8 @@ class Probes:
             queries, documents, ids = (
                 tuple(inputs[name]) for name in ("queries", "documents", "document_ids")
             )
-            return cls(queries, documents, ids, tensors["queries"], tensors["documents"])
+            tolerance = float(inputs.get("tolerance", TOLERANCE))
+            return cls(queries, documents, ids, tensors["queries"], tensors["documents"], tolerance)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"the probes are damaged ({error})", where=str(folder), fix=AGAIN) from None
 
@@ -109,7 +112,7 @@ class Probes:
             ) from None
         for side, now, then in zip(("query", "document"), found, (self.queries, self.documents), strict=True):
             off = np.inf if now.shape != then.shape else np.abs(now - then).max(initial=0)
-            allowed = getattr(uncached(encoder), "probe_tolerance", TOLERANCE)
+            allowed = max(self.tolerance, _tolerance(encoder))
             if not off <= allowed:
                 raise ArtifactError(
                     f"base model {encoder.name!r} gives other {side} vectors than when this was saved "
@@ -124,6 +127,10 @@ def uncached(encoder: Encoder) -> Encoder:
     for wrapper in ("opened", "encoder"):
         encoder = getattr(encoder, wrapper, encoder)
     return encoder
+
+
+def _tolerance(encoder: Encoder) -> float:
+    return float(getattr(uncached(encoder), "probe_tolerance", TOLERANCE))
 
 
 def known_ids(transform: Transform, limit: int) -> tuple[str, ...]:

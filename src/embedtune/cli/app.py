@@ -14,6 +14,7 @@ from embedtune.cli.doctor import doctor
 from embedtune.cli.encode import encode
 from embedtune.cli.errors import guarded
 from embedtune.cli.evaluate import evaluate
+from embedtune.cli.export import export
 from embedtune.cli.migrate import migrate
 from embedtune.cli.search import search
 from embedtune.cli.suggest import suggest
@@ -28,6 +29,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (search, 'embedtune search pairs.csv --model tuned "heart racing at night" -k 5'),
     (suggest, "embedtune suggest pairs.csv --model tuned -n 20 --out to_label.csv"),
     (migrate, "embedtune migrate pairs.csv --old vectors:stored --new MODEL --out bridge"),
+    (export, "embedtune export tuned --format onnx --out exported"),
     (doctor, "embedtune doctor"),
 )
 """Each command and the example that its help shows."""

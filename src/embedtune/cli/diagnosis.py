@@ -19,6 +19,8 @@ from embedtune.errors import UserError
 EXTRAS = {
     "local": "transformer models on this machine",
     "static": "static models, without torch",
+    "fast": "encoding without torch: ONNX Runtime, OpenVINO",
+    "int8": "exports in 8-bit integers",
     "demo": "embedtune demo: its base model and its data",
     "dev": "the tools to develop embedtune",
 }

@@ -12,6 +12,7 @@ from embedtune.cli.options import (
     ApiKeyEnv,
     Data,
     Dimensions,
+    Engine,
     Json,
     MaxCost,
     Out,
@@ -19,6 +20,7 @@ from embedtune.cli.options import (
     Roles,
     Task,
     api_options,
+    engine_options,
     parse_roles,
 )
 from embedtune.cli.output import Output
@@ -48,6 +50,7 @@ def encode(
     dimensions: Dimensions = None,
     max_cost: MaxCost = None,
     prices: PriceTable = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Encode a dataset into a folder of vectors."""
@@ -59,8 +62,9 @@ def encode(
 
     refuse_existing(out)
     started = time.perf_counter()
-    model = open_model(base, **api_options(api_base, api_key_env, max_cost, prices, dimensions))
     dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
+    options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    model = open_model(base, **engine_options(engine, dataset), **options)
     output.say(
         f"encoding {len(dataset.documents):,} documents and {len(dataset.queries):,} queries with {base}"
     )

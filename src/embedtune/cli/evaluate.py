@@ -13,6 +13,7 @@ from embedtune.cli.options import (
     ApiKeyEnv,
     Data,
     Dimensions,
+    Engine,
     Json,
     MaxCost,
     Metric,
@@ -23,6 +24,7 @@ from embedtune.cli.options import (
     Slices,
     Task,
     api_options,
+    engine_options,
     parse_roles,
 )
 from embedtune.cli.output import Output
@@ -54,6 +56,7 @@ def evaluate(
     dimensions: Dimensions = None,
     max_cost: MaxCost = None,
     prices: PriceTable = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Judge a model on a dataset, against another.
@@ -68,7 +71,8 @@ def evaluate(
     started = time.monotonic()
     slices = slice or ()
     dataset = read(data, task=task, roles=parse_roles(role), slices=slices)  # type: ignore[arg-type]
-    options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    options = engine_options(engine, dataset)
+    options |= api_options(api_base, api_key_env, max_cost, prices, dimensions)
     judged, other = open_models(model, against, options)
     was_read = time.monotonic()
     with StageProgress() as progress:

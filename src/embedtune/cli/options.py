@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from embedtune.errors import UserError
+
+if TYPE_CHECKING:
+    from embedtune.data import Dataset
 
 Data = Annotated[
     str, typer.Argument(metavar="DATA", help="A BEIR folder, a file of rows, or a folder of such files.")
@@ -30,6 +33,14 @@ Base = Annotated[
         metavar="MODEL",
         help="The base model: a folder, a name, openai:MODEL or the like, static:NAME or vectors:FOLDER.",
         show_default=False,
+    ),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What runs a text model: torch, onnx, openvino, openvino-bf16, or auto, the fastest here; "
+        "torch if none.",
     ),
 ]
 Model = Annotated[
@@ -125,6 +136,29 @@ def api_options(
         "notice": functools.partial(typer.echo, err=True),
     }
     return {name: value for name, value in given.items() if value is not None}
+
+
+def engine_options(engine: str | None, dataset: Dataset) -> dict[str, Any]:
+    """Give what ``load_encoder`` is told of ``--engine``: its name, and texts that auto tries it on.
+
+    Raises
+    ------
+    UserError, MissingExtra
+        When there is no such engine, or it cannot run here.
+    """
+    if engine is None:
+        return {}
+    from embedtune.encoders.engines.choose import spread
+    from embedtune.encoders.engines.table import check_engine
+
+    check_engine(engine)
+    texts = [
+        text
+        for kind, held in (("document", dataset.document_texts), ("query", dataset.query_texts))
+        if kind not in dataset.images
+        for text in spread(held, 16)
+    ]
+    return {"engine": engine, "texts": texts}
 
 
 def parse_sources(given: Sequence[str]) -> str | list[tuple[str, float]]:

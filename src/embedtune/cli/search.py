@@ -11,6 +11,7 @@ from embedtune.cli.options import (
     ApiKeyEnv,
     Data,
     Dimensions,
+    Engine,
     Json,
     MaxCost,
     Model,
@@ -18,6 +19,7 @@ from embedtune.cli.options import (
     Roles,
     Task,
     api_options,
+    engine_options,
     parse_roles,
 )
 from embedtune.cli.output import Output, shorten
@@ -36,6 +38,7 @@ def search(
     dimensions: Dimensions = None,
     max_cost: MaxCost = None,
     prices: PriceTable = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Find the documents nearest to a query."""
@@ -47,8 +50,9 @@ def search(
     from embedtune.models import open_model
 
     with StageProgress() as progress:
-        tuned = open_model(model, **api_options(api_base, api_key_env, max_cost, prices, dimensions))
         dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
+        options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+        tuned = open_model(model, **engine_options(engine, dataset), **options)
         watch(tuned, progress.stage("documents"))
         hits = tuned.search(query, dataset, k)
     table = Table("", "score", "id", "text", title=Text(query), title_justify="left", box=None)

@@ -13,6 +13,7 @@ from embedtune.cli.options import (
     Base,
     Budget,
     Dimensions,
+    Engine,
     Json,
     MaxCost,
     Metric,
@@ -25,6 +26,7 @@ from embedtune.cli.options import (
     Sources,
     Task,
     api_options,
+    engine_options,
     parse_roles,
     parse_sources,
 )
@@ -113,6 +115,7 @@ def tune(
     dimensions: Dimensions = None,
     max_cost: MaxCost = None,
     prices: PriceTable = None,
+    engine: Engine = None,
     json: Json = None,
 ) -> None:
     """Tune a base model to a dataset, and judge it.
@@ -160,10 +163,9 @@ def tune(
     given = shlex.join(data)
     output.say(str(describe(dataset)))
     show_findings(output, dataset, command=f"embedtune check {given}")
+    options = engine_options(engine, dataset)
     if write_queries is None:  # else the API is that of the model that writes
-        options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
-    else:
-        options = {}
+        options |= api_options(api_base, api_key_env, max_cost, prices, dimensions)
     with StageProgress() as progress:
         tuned = fine_tune(
             base_model=load_encoder(base, **options),

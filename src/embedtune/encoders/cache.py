@@ -6,6 +6,8 @@ Layout::
     <cache>/paid/<encoder>/<sha256 of the file>.safetensors       the same, of vectors that cost money
     <cache>/converted/<...>.npy                                   see embedtune.encoders.vector_files
     <cache>/hashes/<...>.json                                     see embedtune.encoders.hashes
+    <cache>/exports/<model>/...                                   see embedtune.encoders.engines.kept
+    <cache>/engines/<model and machine>.json                      see embedtune.encoders.engines.choose
 
 A shard holds one chunk of texts and is named after its own content: it appears whole by a rename, two
 processes can only ever write the same bytes under the same name, and damage shows as a name that does
@@ -345,7 +347,7 @@ def make_room(folder: Path, needed: int, size: int, *, used_since: float) -> boo
         Whether there is room now.
     """
     files, total = [], 0
-    for path in [*folder.glob("vectors/*/*"), *folder.glob("converted/*")]:
+    for path in [*folder.glob("vectors/*/*"), *folder.glob("converted/*"), *folder.glob("exports/*/*")]:
         try:
             stat = path.stat()
         except FileNotFoundError:

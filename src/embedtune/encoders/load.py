@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from typing import Any, cast
 from embedtune.encoders.cache import VectorCache
 from embedtune.encoders.cached import CachedEncoder, Progress
 from embedtune.encoders.clip import is_clip
+from embedtune.encoders.engines.exported import is_export
 from embedtune.encoders.hashes import file_hash
 from embedtune.encoders.hub import hub_folder
 from embedtune.encoders.providers import provider_of
@@ -56,6 +57,8 @@ PACKAGED = {
 def load_encoder(
     base: str | Path | Encoder | Mapping[str, Any],
     *,
+    engine: str | None = None,
+    texts: Sequence[str] = (),
     cache: bool | VectorCache = True,
     progress: Progress | None = None,
     **options: Any,
@@ -74,7 +77,14 @@ def load_encoder(
         - ``"text-embedding-3-large"``, ``"openai:MODEL"``, ``"voyage:MODEL"`` and the like, or any name with
           ``api_base=URL``: a model behind an API;
         - a name, looked for as a local folder, as an installed package (``all-MiniLM-L6-v2``,
-          ``wordllama-256``, ``efficientnet-lite0``), then on the model hub.
+          ``wordllama-256``, ``efficientnet-lite0``), then on the model hub. A local folder may be one
+          that ``embedtune export`` wrote.
+    engine : str, optional
+        What runs a text model: ``"torch"``, which is the default, ``"onnx"``, ``"openvino"``,
+        ``"openvino-bf16"``, or ``"auto"``, the fastest on this machine. Each has vectors of its own in
+        the cache.
+    texts : sequence of str
+        Texts like those that will be encoded, which ``"auto"`` tries the engines on the first time.
     cache : bool or VectorCache
         Whether, or where, to keep vectors of texts on disk. Static models are as fast as the cache
         and do not use it.
@@ -97,11 +107,18 @@ def load_encoder(
         When what runs the model is not installed.
     """
     options = {name: value for name, value in options.items() if value is not None}
+    if engine is not None:
+        options |= {"engine": engine, "texts": texts}
     if isinstance(base, Mapping):
         refuse_api_options("precomputed vectors", options)
+        _without_engine("vectors", options)
         return cast(Encoder, ENCODERS.load("vectors").from_arrays(base, **options))
     if not isinstance(base, str | Path):
         refuse_api_options("an encoder that is given as it is", options)
+        if engine is not None:
+            raise UserError(
+                f"{base.name!r} is given as an encoder", fix="leave the engine out, or give its name"
+            )
         return base
     encoder = _find(str(base), options)
     if encoder.content == "id":
@@ -162,13 +179,37 @@ def _named(name: str, options: dict[str, Any], kind: str | None = None) -> Encod
 
 def _of_folder(folder: Path, options: dict[str, Any], kind: str | None) -> Encoder:
     """Let what is in a folder decide who reads it."""
+    if kind is None and is_export(folder):
+        kind = "export"
     if kind is None:
         static = is_model2vec(folder) or is_static_folder(folder)
         kind = "static" if static else "clip" if is_clip(folder) else "transformer"
+    if kind in ("transformer", "export") and "engine" in options:
+        from embedtune.encoders.engines.open import open_with_engine
+
+        rest = {name: value for name, value in options.items() if name not in ("engine", "texts")}
+        return cast(Encoder, open_with_engine(folder, options["engine"], options["texts"], rest))
     return _make(kind, folder, options)
 
 
+def _without_engine(kind: str, options: dict[str, Any]) -> None:
+    """Take the engine out of the options of what has but one way to run; refuse one that was named.
+
+    Raises
+    ------
+    UserError
+        When an engine other than torch and auto was named.
+    """
+    options.pop("texts", None)
+    if (engine := options.pop("engine", "torch")) not in ("torch", "auto"):
+        raise UserError(
+            f"engine {engine!r} runs text models of sentence-transformers, and this is of the kind {kind!r}",
+            fix="leave the engine out",
+        )
+
+
 def _make(kind: str, source: Any, options: dict[str, Any]) -> Encoder:
+    _without_engine(kind, options)
     try:
         return cast(Encoder, ENCODERS.load(kind)(source, **options))
     except TypeError as error:

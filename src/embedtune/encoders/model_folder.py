@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors import SafetensorError, safe_open
 
@@ -22,6 +22,44 @@ CONTENT = {".json", ".safetensors", ".bin", ".txt", ".model", ".pt"}
 
 IGNORED = {"onnx", "openvino"}
 """Folders with exports of the same weights for other runtimes."""
+
+
+class ModelFiles(Protocol):
+    """What an encoder asks of a model's files, without running the model."""
+
+    @property
+    def dimension(self) -> int | None:
+        """Width of the vectors; None where only the model itself can tell."""
+        ...
+
+    @property
+    def similarity(self) -> Similarity:
+        """What the vectors are compared by."""
+        ...
+
+    @property
+    def max_tokens(self) -> int | None:
+        """Tokens that are read of a text; None where there is no limit."""
+        ...
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """What is put before queries and documents."""
+        ...
+
+    @property
+    def routed(self) -> bool:
+        """Whether queries and documents take different ways through the model."""
+        ...
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """The fast tokenizer, ``tokenizer.json``, if there is one."""
+        ...
+
+    def content_hash(self) -> str:
+        """Give the sha256 of every file that can change the output."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -41,5 +41,11 @@ ENCODERS = Registry(
             extra="images",
             module="sentence_transformers",
         ),
+        "export": Entry(
+            "embedtune.encoders.engines.encoder:ExportEncoder",
+            "text models exported to ONNX or OpenVINO by `embedtune export`; no torch",
+            extra="fast",
+            module="tokenizers",
+        ),
     },
 )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from embedtune.encoders.model_folder import ModelFolder
+from embedtune.encoders.model_folder import ModelFiles, ModelFolder
 from embedtune.encoders.tokens import TokenCounter
 from embedtune.errors import ModelNotFound, UserError
 from embedtune.extras import need, require
@@ -83,10 +83,10 @@ class TransformerEncoder:
         device: str | None = None,
         batch_tokens: int = BATCH_TOKENS,
     ) -> None:
-        require("sentence_transformers", extra="local", who="encoder 'transformer'")
+        self._check_installed()
         self.folder: Path | None = Path(folder)
         self.name = name or self.folder.name
-        self._files = ModelFolder.read(self.folder)
+        self._files = self._read_files(self.folder)
         self.similarity: Similarity = similarity or self._files.similarity
         self.prompts = self._files.prompts
         for kind, prompt in (("query", query_prompt), ("document", document_prompt)):
@@ -95,6 +95,12 @@ class TransformerEncoder:
         self.max_tokens = _limit(max_tokens, self._files.max_tokens)
         self._device, self._batch_tokens = device, batch_tokens
         self._counter = TokenCounter.of(self._files.tokenizer_file)
+
+    def _check_installed(self) -> None:
+        require("sentence_transformers", extra="local", who="encoder 'transformer'")
+
+    def _read_files(self, folder: Path) -> ModelFiles:
+        return ModelFolder.read(folder)
 
     @cached_property
     def dimension(self) -> int:
@@ -105,14 +111,17 @@ class TransformerEncoder:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of the model's files, prompts, limit, similarity and the version of this code."""
-        parts = {
+        parts = self._identity()
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _identity(self) -> dict[str, Any]:
+        return {
             "content": self._files.content_hash(),
             "prompts": self.prompts,
             "max_tokens": self.max_tokens,
             "similarity": self.similarity,
             "version": VERSION,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def prompt_key(self, kind: Kind) -> str:
         """Give what tells the vectors of one kind from those of the other: prompt and route."""

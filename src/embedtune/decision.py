@@ -170,6 +170,8 @@ def classifier(found: Collected, choice: Choice | None, shipped: Transform, seed
     problem = found.train
     if not isinstance(problem, Classified) or found.labels < FEWEST or len(problem.items.classes) < 2:
         return None
+    if problem.unseen:  # the classes it would know are not those that are asked for
+        return None
     rounds = problem.rounds(seed)
     if not rounds:
         return None

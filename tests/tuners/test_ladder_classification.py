@@ -20,7 +20,7 @@ def test_candidates_fit_and_scale() -> None:
     items = LabelledItems.of(x, [str(label) for label in y])
     problem = Classified(items, np.arange(60))
     candidates = list(ladder(Folded(problem, metric="accuracy", seed=0), []))
-    assert len({candidate.name for candidate in candidates}) == len(candidates) == 3
+    assert len({candidate.name for candidate in candidates}) == len(candidates) == 4
     for candidate in candidates:
         assert "classification" in candidate.tuner.tasks
         assert min(candidate.strengths) > 0  # the base itself is judged anyway

@@ -422,7 +422,7 @@ def accuracy_curve(sure: Values, right: NDArray[np.bool_], points: int = POINTS)
 def _mapped(items: LabelledItems, transform: Transform) -> LabelledItems:
     if isinstance(transform, Identity):
         return items
-    return items.mapped(transform.documents(items.vectors))
+    return items.mapped(transform)
 
 
 def _threshold(p: Values, own: NDArray[np.bool_]) -> float:

@@ -206,8 +206,8 @@ class Classified(Plain):
         judged = self.items.take(rows)
         voters = judged if self.unseen else self.training(train)
         exclude = eye(len(rows), dtype=np.float32, format="csr") if self.unseen else self._own(rows, train)
-        judged = judged.mapped(_ready(transform.documents(judged.vectors), self.similarity))
-        voters = voters.mapped(_ready(transform.documents(voters.vectors), self.similarity))
+        judged = judged.moved(_ready(transform.documents(judged.vectors), self.similarity))
+        voters = voters.moved(_ready(transform.documents(voters.vectors), self.similarity))
         found: dict[str, Values] = {}
         for head in (False, True):
             asked = [name for name in metrics if name.startswith("logreg_") is head and name != "map"]

@@ -41,7 +41,7 @@ def along_leading(items: LabelledItems, most: int = AXES) -> tuple[LabelledItems
     _, every = np.linalg.eigh((x.T @ x).astype(np.float64))
     axes = np.ascontiguousarray(every[:, -most:], np.float32)
     narrow = x @ axes
-    return items.mapped(unit_length(narrow) if items.cosine else narrow), axes
+    return items.moved(unit_length(narrow) if items.cosine else narrow), axes
 
 
 def widened(matrix: NDArray[Any], axes: Matrix | None) -> Matrix:

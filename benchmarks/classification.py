@@ -29,6 +29,7 @@ from embedtune.decision import classifier
 from embedtune.encoders import load_encoder
 from embedtune.judging.classified import Classified
 from embedtune.judging.compare import randomisation_test
+from embedtune.judging.verdict import FEWEST
 from embedtune.transforms import Identity
 from embedtune.tuners import auto
 from embedtune.tuners.base import Budget
@@ -36,6 +37,7 @@ from embedtune.tuners.items import few_of_each
 from embedtune.tuners.ladder_classification import ladder
 from embedtune.types import Transform
 
+TITLE = "Classification, texts and images"
 GROUPS = {"texts": CLASS_SETS, "images": IMAGE_SETS, "all": (*CLASS_SETS, *IMAGE_SETS)}
 MANY = 5000
 """Training items beyond which mean average precision, which sorts them all for each item, is left out."""
@@ -72,7 +74,7 @@ def main() -> None:
     for name in names:
         done.append(run(name, options))
         show(name, *set_table(done[-1:]))
-        write_section("classification", "Classification, texts and images", report(done))
+        write_section("classification", TITLE, report(done))
 
 
 def _options() -> argparse.Namespace:
@@ -80,12 +82,6 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("sets", nargs="+", help="names of sets, 'texts', 'images' or 'all'")
-    add_options(parser)
-    return parser.parse_args()
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what :func:`run` looks at."""
     parser.add_argument("--base", default=BASE)
     parser.add_argument("--image-base", default=IMAGE_BASE)
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the sets (default: %(default)s)")
@@ -97,6 +93,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reuse", action="store_true", help="keep what is in out/classification already")
+    return parser.parse_args()
 
 
 def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -145,7 +142,8 @@ def measure(data: ClassSet, seed: int) -> dict[str, Any]:
     """Choose, judge and fit on the training items, then look at the test items once."""
     train, test, metric = data.train, data.test, data.train.metrics[0]
     start, wall = time.process_time(), time.perf_counter()
-    found = auto.choose(train, ladder=ladder, method="auto", metric=metric, seed=seed, budget=Budget())
+    method = "auto" if len(train) >= FEWEST else "identity"  # as fine_tune does
+    found = auto.choose(train, ladder=ladder, method=method, metric=metric, seed=seed, budget=Budget())
     shown = found.fit(seed, Budget())
     verdict = verdict_of(data.dataset, train, found, shown, metric, seed)
     kept = verdict.decision == "tune"

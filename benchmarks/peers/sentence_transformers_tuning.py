@@ -8,8 +8,8 @@ trained, and all texts are encoded anew afterwards.
 - *scored pairs*: ``CoSENTLoss`` on scores brought to 0 to 1, which its documentation prefers to
   ``CosineSimilarityLoss``.
 
-3 epochs (the trainer's default), batches of 32, learning rate 2e-5, a tenth of the steps to warm up, as in its
-training overview; the last epoch is kept. Dev plays no part. An hour or more on 2 cores for most sets.
+3 epochs (the trainer's default), batches of 32, learning rate 2e-5, a tenth of the steps to warm up, as in
+its training overview; the last epoch is kept. Dev plays no part. An hour or more on 2 cores for most sets.
 
 References
 ----------

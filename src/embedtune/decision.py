@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 NEIGHBOURS = 10
 """Nearest items whose change says how much of the map has moved."""
 
+FEW_OF_A_CLASS = 5
+"""Items of each class with which a classifier is fitted although nothing else is."""
+
 TOO_FEW: Decision = "do not tune: too few labels to tell"
 
 
@@ -168,9 +171,10 @@ def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, se
 def classifier(found: Collected, choice: Choice | None, shipped: Transform, seed: int) -> Head | None:
     """Fit a classifier on what is shipped, calibrated out of fold; None where there is nothing to fit."""
     problem = found.train
-    if not isinstance(problem, Classified) or found.labels < FEWEST or len(problem.items.classes) < 2:
+    if not isinstance(problem, Classified) or problem.unseen:  # it would not know the classes asked for
         return None
-    if problem.unseen:  # the classes it would know are not those that are asked for
+    counts = problem.items.counts[problem.items.counts > 0]
+    if len(counts) < 2 or (found.labels < FEWEST and counts.min() < FEW_OF_A_CLASS):
         return None
     rounds = problem.rounds(seed)
     if not rounds:

@@ -27,6 +27,9 @@ Values32 = NDArray[np.float32]
 WORST = 1e4
 """Condition number of a map beyond which there is no way back through its inverse."""
 
+SURE = 2.0
+"""Standard errors by which a vote has to be right more often than the regression."""
+
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse penalties of the regression that are tried out of fold."""
 
@@ -233,7 +236,7 @@ def fit_head(
     than before; and a map that has seen the labels makes it too sure of itself. So it is fitted to the
     vectors as they were, and goes back to them through the map's inverse, where there is one. A vote
     of the training items sees what the map did to neighbourhoods. Penalty and scale are those of the
-    least log loss; the vote is taken where it is right more often by more than one standard error, as
+    least log loss; the vote is taken where it is right more often by :data:`SURE` standard errors, as
     with few labels the regression is the better guess.
 
     Parameters
@@ -328,11 +331,11 @@ def _judged(logits: Values, own: NDArray[np.bool_], *, single: bool) -> _Judged:
 
 
 def _simplest(best: list[tuple[str, float]], judged: dict[tuple[str, float], _Judged]) -> tuple[str, float]:
-    """Give the regression, or the vote where it is right more often by more than one standard error."""
+    """Give the regression, or the vote where that is right more often, beyond chance."""
     if len(best) == 1:
         return best[0]
     more = judged[best[1]].right.astype(np.float64) - judged[best[0]].right
-    return best[1] if more.mean() > more.std() / max(len(more), 1) ** 0.5 else best[0]
+    return best[1] if more.mean() > SURE * more.std() / max(len(more), 1) ** 0.5 else best[0]
 
 
 def _inverse(transform: Transform) -> tuple[Values32 | None, bool]:

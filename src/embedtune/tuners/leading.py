@@ -16,6 +16,17 @@ AXES = 384
 """Vectors that are wider are tuned along so many axes; across them they stay as they are."""
 
 
+def leading_axes(x: Matrix, most: int = AXES) -> Matrix | None:
+    """Give the leading eigenvectors of the second moment of ``x`` (n, d), (d, most); None where d is no more.
+
+    float32 arithmetic will do: the axes are orthonormal to 1e-6, and which of the last ones are kept
+    makes no difference.
+    """
+    if x.shape[1] <= most:
+        return None
+    return np.ascontiguousarray(np.linalg.eigh(x.T @ x)[1][:, -most:], np.float32)
+
+
 def along_leading(items: LabelledItems, most: int = AXES) -> tuple[LabelledItems, Matrix | None]:
     """Give the items in the coordinates of the leading eigenvectors of their second moment.
 
@@ -35,11 +46,9 @@ def along_leading(items: LabelledItems, most: int = AXES) -> tuple[LabelledItems
         Orthonormal columns; None where nothing was left out.
     """
     x = np.asarray(items.vectors, np.float32)
-    d = x.shape[1]
-    if d <= most:
+    axes = leading_axes(x, most)
+    if axes is None:
         return items, None
-    _, every = np.linalg.eigh((x.T @ x).astype(np.float64))
-    axes = np.ascontiguousarray(every[:, -most:], np.float32)
     narrow = x @ axes
     return items.moved(unit_length(narrow) if items.cosine else narrow), axes
 

@@ -30,6 +30,9 @@ from sets import BASE, CLASS_SETS, DATA, HISTORY_SETS, IMAGE_BASE, IMAGE_SETS, S
 SLOW = ("sentence-transformers", "SetFit")
 """Peers that train the base model itself: from minutes to hours a set on a CPU."""
 
+SHOTS = [8]
+"""Items of each class in the few-shot part, for all and for SetFit, unless others are asked for."""
+
 PEERS: dict[str, tuple[str, ...]] = {
     "retrieval": (*peers.PEERS, *peers.TEXT_PEERS),
     "classification": ("SetFit",),  # neighbours and regression on frozen vectors are in every row
@@ -99,7 +102,7 @@ def _for_task(task: str, options: Namespace) -> Namespace:
     if task == "retrieval":
         own |= {"budget": "10m", "with_test": False}
     elif task == "classification":
-        setfit = ["full"] if "SetFit" in fitting else []
+        setfit = [*map(str, options.few)] if "SetFit" in fitting else []
         own |= {
             "image_base": IMAGE_BASE,
             "few": options.few,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.stats import binomtest
 
 from embedtune.errors import UserError, VectorError
 from embedtune.judging.classified import Classified
@@ -27,8 +28,8 @@ Values32 = NDArray[np.float32]
 WORST = 1e4
 """Condition number of a map beyond which there is no way back through its inverse."""
 
-SURE = 2.0
-"""Standard errors by which a vote has to be right more often than the regression."""
+BEYOND_CHANCE = 0.05
+"""A vote is taken where it is right more often than the regression with a p-value below this."""
 
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse penalties of the regression that are tried out of fold."""
@@ -236,8 +237,8 @@ def fit_head(
     than before; and a map that has seen the labels makes it too sure of itself. So it is fitted to the
     vectors as they were, and goes back to them through the map's inverse, where there is one. A vote
     of the training items sees what the map did to neighbourhoods. Penalty and scale are those of the
-    least log loss; the vote is taken where it is right more often by :data:`SURE` standard errors, as
-    with few labels the regression is the better guess.
+    least log loss; the vote is taken where it is right more often beyond chance, as with few labels the
+    regression is the better guess.
 
     Parameters
     ----------
@@ -263,8 +264,8 @@ def fit_head(
 
     References
     ----------
-    Temperature: Guo et al. 2017, On Calibration of Modern Neural Networks (arXiv:1706.04599), section 4.2;
-    abstaining: Geifman and El-Yaniv 2017, Selective Classification for Deep Neural Networks
+    Vote or regression: McNemar 1947 (Psychometrika 12), exact. Temperature: Guo et al. 2017, On
+    Calibration of Modern Neural Networks (arXiv:1706.04599), section 4.2; abstaining: Geifman and El-Yaniv 2017, Selective Classification for Deep Neural Networks
     (arXiv:1705.08500), with one further error counted in place of their bound.
     """
     single = problem.single
@@ -334,8 +335,10 @@ def _simplest(best: list[tuple[str, float]], judged: dict[tuple[str, float], _Ju
     """Give the regression, or the vote where that is right more often, beyond chance."""
     if len(best) == 1:
         return best[0]
-    more = judged[best[1]].right.astype(np.float64) - judged[best[0]].right
-    return best[1] if more.mean() > SURE * more.std() / max(len(more), 1) ** 0.5 else best[0]
+    regression, vote = (judged[key].right for key in best)
+    won, lost = (int(np.count_nonzero(one)) for one in (vote & ~regression, regression & ~vote))
+    sure = won > lost and binomtest(won, won + lost).pvalue < BEYOND_CHANCE
+    return best[1] if sure else best[0]
 
 
 def _inverse(transform: Transform) -> tuple[Values32 | None, bool]:

@@ -19,7 +19,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 
-
 MOST_PAIRS = 100_000
 """Pairs up to which the package's own sampling is left as it is."""
 
@@ -48,7 +47,7 @@ def fit_predict(
 
 
 def _all_pairs(labels: Sequence[str]) -> int:
-    """Pairs that oversampling makes: as many of the same class as of different ones, or the other way round."""
+    """Pairs that oversampling makes: the fewer of the two kinds are repeated until there are as many."""
     same = sum(n * (n + 1) // 2 for n in Counter(labels).values())
     every = len(labels) * (len(labels) + 1) // 2
     return 2 * max(same, every - same)

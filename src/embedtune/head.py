@@ -265,8 +265,9 @@ def fit_head(
     References
     ----------
     Vote or regression: McNemar 1947 (Psychometrika 12), exact. Temperature: Guo et al. 2017, On
-    Calibration of Modern Neural Networks (arXiv:1706.04599), section 4.2; abstaining: Geifman and El-Yaniv 2017, Selective Classification for Deep Neural Networks
-    (arXiv:1705.08500), with one further error counted in place of their bound.
+    Calibration of Modern Neural Networks (arXiv:1706.04599), section 4.2. Abstaining: Geifman and
+    El-Yaniv 2017, Selective Classification for Deep Neural Networks (arXiv:1705.08500), with one further
+    error counted in place of their bound.
     """
     single = problem.single
     rounds = problem.rounds(seed)

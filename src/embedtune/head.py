@@ -15,7 +15,7 @@ from scipy.stats import binomtest
 
 from embedtune.errors import UserError, VectorError
 from embedtune.judging.classified import Classified
-from embedtune.judging.logistic import Logistic, fit_logistic
+from embedtune.judging.logistic import STRENGTH, Logistic, fit_logistic
 from embedtune.judging.voting import Voters
 from embedtune.transforms import Identity, Linear
 from embedtune.transforms.blocks import as_block
@@ -295,9 +295,7 @@ def fit_head(
             found.append(last.logits(judged_by_it.vectors))
     own = np.concatenate(truth)
     judged = {key: _judged(np.concatenate(found), own, single=single) for key, found in logits.items()}
-    kind, value = _simplest(
-        [min(keys, key=lambda key: judged[key].loss) for keys in _by_kind(judged)], judged
-    )
+    kind, value = _simplest([_usual(keys, judged) for keys in _by_kind(judged)], judged)
     scorer: Logistic | Voters
     if kind == "vote":
         scorer = Voters(everything, value, single)
@@ -318,18 +316,30 @@ class _Judged:
     """One kind of head out of fold."""
 
     temperature: float
-    loss: float
+    loss: Values
+    """Log loss of each item."""
     threshold: float
     sure: Values
     right: NDArray[np.bool_]
 
 
 def _judged(logits: Values, own: NDArray[np.bool_], *, single: bool) -> _Judged:
-    temperature, loss = fit_temperature(logits, own, single=single)
+    temperature, _ = fit_temperature(logits, own, single=single)
     p = probabilities(logits, temperature, single)
+    loss = -np.log(np.maximum(p[own] if single else np.where(own, p, 1 - p).prod(axis=1), 1e-300))
     threshold = 0.5 if single else _threshold(p, own)
     right = own[np.arange(len(p)), p.argmax(axis=1)] if single else ((p >= threshold) == own).all(axis=1)
     return _Judged(temperature, loss, threshold, confidence(p, single, threshold), right)
+
+
+def _usual(keys: list[tuple[str, float]], judged: dict[tuple[str, float], _Judged]) -> tuple[str, float]:
+    """Give the setting of the least log loss; the usual strength where it comes within one standard error."""
+    best = min(keys, key=lambda key: float(judged[key].loss.mean()))
+    usual = ("regression", STRENGTH)
+    if usual not in keys:
+        return best
+    more = judged[usual].loss - judged[best].loss
+    return best if more.mean() > more.std() / max(len(more), 1) ** 0.5 else usual
 
 
 def _simplest(best: list[tuple[str, float]], judged: dict[tuple[str, float], _Judged]) -> tuple[str, float]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from peers import BASE as BASE_NAME
-from peers import PEERS
-from results import OUT, markdown, number, show, write_json, write_section
+from peers import PEERS, TEXT_PEERS
+from results import OUT, kept, markdown, number, show, slug, write_section
 from sets import BASE, DATA, STRATA, BenchmarkSet, chosen, load_set, without_test
+from verdicts import MEANING, agrees
 
 from embedtune import fine_tune
 from embedtune.judging.compare import randomisation_test
 
 OURS = "embedtune"
+TITLE = "embedtune and its peers"
 Scores = NDArray[np.float64]
 
 
@@ -30,16 +31,9 @@ def main() -> None:
     options = _options()
     done: list[dict[str, Any]] = []
     for name in chosen(options.sets):
-        path = OUT / "compare" / f"{name}.json"
-        if options.reuse and path.exists():
-            result = json.loads(path.read_text("utf-8"))
-        else:
-            result = compare(load_set(name, options.data, options.base), options)
-            write_json(path, result)
-        done.append(result)
-        show(name, *_set_table(result))
-        write_section("compare", "embedtune and its peers", _report(done))
-    write_json(OUT / "compare.json", done)
+        done.append(compare(name, options))
+        show(name, *_set_table(done[-1]))
+        write_section("compare", TITLE, report(done))
     show("mean over the sets", *_mean_table(done))
 
 
@@ -50,38 +44,38 @@ def _options() -> argparse.Namespace:
     parser.add_argument("sets", nargs="+", help="names of sets, or 'all'")
     parser.add_argument("--base", default=BASE, help="'{set}' stands for the name of the set")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the sets (default: %(default)s)")
-    parser.add_argument("--peers", nargs="*", choices=[*PEERS], default=[*PEERS], metavar="PEER")
+    every = [*PEERS, *TEXT_PEERS]
+    parser.add_argument("--peers", nargs="*", choices=every, default=[*PEERS], metavar="PEER")
     parser.add_argument("--budget", default="10m", help="embedtune's time budget a set")
     parser.add_argument(
         "--with-test", action="store_true", help="let embedtune's verdict, not its choice, see the test split"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--reuse", action="store_true", help="take sets that are in out/compare from there")
+    parser.add_argument("--reuse", action="store_true", help="keep rows that are in out/compare already")
     return parser.parse_args()
 
 
-def compare(data: BenchmarkSet, options: argparse.Namespace) -> dict[str, Any]:
-    """Fit and judge every method on one set; all are judged by :meth:`BenchmarkSet.scores`."""
-    scores: dict[str, Scores] = {}
-    seconds: dict[str, float] = {}
-    for name in dict.fromkeys([BASE_NAME, *options.peers]):
-        start = time.perf_counter()
-        maps = PEERS[name](data.queries, data.documents, data.train, data.dev, options.seed)
-        seconds[name] = time.perf_counter() - start
-        scores[name] = data.scores(*maps)
-        print(f"{data.name}: {name} {scores[name].mean():.4f}, {seconds[name]:.1f} s", flush=True)
-    tuned = fine_tune(
-        base_model=data.encoder,
-        data=data.dataset if options.with_test else without_test(data.dataset),
-        budget=options.budget,
-        seed=options.seed,
-        force=True,  # so that a map that was refused can be judged too; it is not what is scored below
-    )
-    ids = data.dataset.document_ids
-    candidate = data.scores(tuned.transform.queries, lambda x: tuned.transform.documents(x, ids))
-    verdict = tuned.verdict.to_dict()
+def compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Fit and judge every method on one set; all are judged by :meth:`BenchmarkSet.scores`.
+
+    Each (set, method) is written to ``out/compare/`` when it is done, and taken from there if ``reuse``.
+    """
+    data, folder = load_set(name, options.data, options.base), OUT / "compare" / name
+    rows = {
+        peer: kept(
+            folder / f"{slug(peer)}.json",
+            lambda peer=peer: _peer(data, peer, options),  # type: ignore[misc]
+            reuse=options.reuse,
+        )
+        for peer in dict.fromkeys([BASE_NAME, *options.peers])
+    }
+    ours = kept(folder / f"{OURS}.json", lambda: _ours(data, options), reuse=options.reuse)
+    scores = {peer: np.array(row["scores"]) for peer, row in rows.items()}
+    seconds = {peer: row["seconds"] for peer, row in rows.items()} | {OURS: ours["seconds"]}
+    verdict, candidate = ours["verdict"], np.array(ours["scores"])
     scores[OURS] = candidate if verdict["verdict"] == "tune" else scores[BASE_NAME]
-    seconds[OURS] = sum(verdict["seconds"].get(stage, 0.0) for stage in ("tune", "judge"))
+    gains = candidate - scores[BASE_NAME]
+    p_value = randomisation_test(gains) if gains.any() else 1.0
     return {
         "set": data.name,
         "base": options.base,
@@ -90,10 +84,43 @@ def compare(data: BenchmarkSet, options: argparse.Namespace) -> dict[str, Any]:
         "encode_seconds": data.encode_seconds,
         "methods": {name: data.means(found) | {"seconds": seconds[name]} for name, found in scores.items()},
         "against": _against(data, scores),
-        "estimate": _estimate(verdict, candidate - scores[BASE_NAME]),
+        "estimate": _estimate(verdict, gains),
         "verdict": verdict,
-        "scores": {name: found.round(6).tolist() for name, found in scores.items()},
+        "agrees": agrees(verdict["verdict"], float(gains.mean()), p_value),
     }
+
+
+def _peer(data: BenchmarkSet, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    start = time.perf_counter()
+    if name in TEXT_PEERS:
+        model = str(getattr(data.encoder, "folder", None) or options.base)
+        queries, documents = data.dataset.query_texts, data.dataset.document_texts
+        encode = TEXT_PEERS[name](model, queries, documents, data.train, options.seed)
+        found = data.scores(
+            lambda _: encode([queries[r] for r in data.test_rows]), lambda _: encode(documents)
+        )
+        seconds = time.perf_counter() - start  # its documents have to be encoded anew
+    else:
+        maps = PEERS[name](data.queries, data.documents, data.train, data.dev, options.seed)
+        seconds = time.perf_counter() - start
+        found = data.scores(*maps)
+    print(f"{data.name}: {name} {found.mean():.4f}, {seconds:.1f} s", flush=True)
+    return {"seconds": seconds, "scores": found.round(6).tolist()}
+
+
+def _ours(data: BenchmarkSet, options: argparse.Namespace) -> dict[str, Any]:
+    tuned = fine_tune(
+        base_model=data.encoder,
+        data=data.dataset if options.with_test else without_test(data.dataset),
+        budget=options.budget,
+        seed=options.seed,
+        force=True,  # so that a map that was refused can be judged too; it is not what is scored
+    )
+    ids = data.dataset.document_ids
+    found = data.scores(tuned.transform.queries, lambda x: tuned.transform.documents(x, ids))
+    verdict = tuned.verdict.to_dict()
+    seconds = sum(verdict["seconds"].get(stage, 0.0) for stage in ("tune", "judge"))
+    return {"seconds": seconds, "scores": found.round(6).tolist(), "verdict": verdict}
 
 
 def _against(data: BenchmarkSet, scores: dict[str, Scores]) -> dict[str, Any]:
@@ -157,14 +184,15 @@ def _mean_table(done: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]
 
 
 def _verdict_table(done: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    header = ["set", "verdict", "method", "n (seen) in its verdict"]
+    header = ["set", "verdict", "agrees", "method", "n (seen) in its verdict"]
     header += [f"{stratum}: over base" for stratum in STRATA]
     header += [f"{stratum}: over best peer" for stratum in STRATA]
     rows = []
     for result in done:
         verdict = result["verdict"]
         shown = verdict["base"]
-        row = [result["set"], verdict["verdict"], str(verdict["method"]), f"{shown['n']} ({shown['n_seen']})"]
+        row = [result["set"], verdict["verdict"], result["agrees"], str(verdict["method"])]
+        row.append(f"{shown['n']} ({shown['n_seen']})")
         row += [_tested(result, stratum, "base") for stratum in STRATA]
         rows.append(row + [_tested(result, stratum, "best_peer") for stratum in STRATA])
     return header, rows
@@ -194,7 +222,7 @@ def _estimate_table(done: list[dict[str, Any]]) -> tuple[list[str], list[list[st
     return header, rows
 
 
-def _report(done: list[dict[str, Any]]) -> str:
+def report(done: list[dict[str, Any]]) -> str:
     base = ", ".join(sorted({result["base"] for result in done}))
     lines = [
         f"Base: {base}. Test nDCG@10; in brackets the number of test queries. *seen*: a relevant document"
@@ -204,7 +232,12 @@ def _report(done: list[dict[str, Any]]) -> str:
         title = f"### {result['set']}\n\nEncoding (or reading the cache): {result['encode_seconds']:.1f} s.\n"
         lines += [title, markdown(*_set_table(result)), ""]
     lines += [f"### Mean over {len(done)} sets\n", markdown(*_mean_table(done)), ""]
-    lines += ["### Verdicts, and paired randomisation tests\n", markdown(*_verdict_table(done)), ""]
+    lines += [
+        "### Verdicts, and paired randomisation tests\n",
+        f"{MEANING}\n",
+        markdown(*_verdict_table(done)),
+        "",
+    ]
     lines += ["### Is the estimate right?\n", markdown(*_estimate_table(done))]
     return "\n".join(lines)
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from peers_recommendation import PEERS, Fit
-from results import OUT, markdown, number, show, write_json, write_section
+from results import OUT, kept, markdown, number, show, slug, write_section
 from scipy.sparse import csr_matrix
 from sets import BASE, DATA
+from verdicts import MEANING, agrees, short, verdict_of
 
 from embedtune.collect.recommendation import interactions
 from embedtune.data import Dataset, read
@@ -36,6 +38,8 @@ from embedtune.types import Transform
 METRICS = ("recall@20", "ndcg@10")
 STRATA = ("all", "warm", "cold", "light", "heavy")
 OURS = "embedtune"
+TITLE = "Recommendation"
+CENTROID = "content centroid"
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -44,8 +48,7 @@ def main() -> None:
     """Run every method on every set."""
     options = _options()
     done = [compare(name, options) for name in options.sets]
-    write_json(OUT / "recommendation.json", done)
-    write_section("recommendation", "Recommendation", "\n\n".join(_report(result) for result in done))
+    write_section("recommendation", TITLE, report(done))
 
 
 def _options() -> argparse.Namespace:
@@ -56,7 +59,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--base", default=BASE)
     parser.add_argument("--vectors", type=Path, help="an .npz with 'ids' and 'items', instead of encoding")
+    parser.add_argument("--peers", nargs="*", choices=[*PEERS], default=[*PEERS], metavar="PEER")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--reuse", action="store_true", help="keep rows that are in out/recommendation already"
+    )
     return parser.parse_args()
 
 
@@ -69,53 +76,84 @@ def compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
     tuning = Recommended(train, interactions(dataset, items, ["dev"])).final()
     problem = Recommended(both, interactions(dataset, items, ["test"]))
     final = problem.final()
-    scores: dict[str, Scores] = {}
-    seconds: dict[str, float] = {}
-    settings: dict[str, Any] = {}
-    coverage: dict[str, float] = {}
-    for peer, (fit, grid) in PEERS.items():
+    folder = OUT / "recommendation" / name
+
+    def row(method: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        found = kept(folder / f"{slug(method)}.json", make, reuse=options.reuse)
+        print(f"{name}: {method} done", flush=True)
+        return found
+
+    def peer(method: str) -> dict[str, Any]:
+        fit, grid = PEERS[method]
         best = grid[0]
         if len(grid) > 1:
             best = max(grid, key=lambda one: _dev(fit, train, items, one, tuning))
         start = time.process_time()
         found = fit(both.matrix(), items, **best)
-        seconds[peer], settings[peer] = time.process_time() - start, best
-        scores[peer], coverage[peer] = _ranked(found, final)
-        print(f"{name}: {peer} {best} {_mean(scores[peer], final):.4f}", flush=True)
-    start = time.process_time()
-    chosen, tried = choose(problem, options.seed)
-    for candidate, transform in tried.items():
-        scores[candidate] = problem.evaluate(transform, final.held, final.train, METRICS)
-        coverage[candidate] = problem.coverage(transform, final.train)
-        print(f"{name}: {candidate} {_mean(scores[candidate], final):.4f}", flush=True)
-    seconds[chosen] = time.process_time() - start
+        seconds = time.process_time() - start
+        return _kept_row(*_ranked(found, final), seconds) | {"setting": best}
+
+    rows = {method: row(method, lambda method=method: peer(method)) for method in options.peers}  # type: ignore[misc]
+    ours = row(OURS, lambda: _ours(dataset, problem, final, options.seed))
+    rows |= ours["rows"]
+    scores = {
+        method: {m: np.array(v, np.float64) for m, v in one["scores"].items()} for method, one in rows.items()
+    }
     return {
         "set": name,
-        "chosen": chosen,
-        "settings": settings,
+        "chosen": ours["chosen"],
         "n": {stratum: int(_rows(final, stratum).sum()) for stratum in STRATA},
         "methods": {
             method: {
-                "seconds": seconds.get(method),
-                "coverage": coverage[method],
+                "seconds": rows[method]["seconds"],
+                "coverage": rows[method]["coverage"],
                 "ndcg@10": float(found["ndcg@10"][final.natural].mean()),
                 **{s: float(found["recall@20"][_rows(final, s)].mean()) for s in STRATA},
             }
             for method, found in scores.items()
         },
-        "tests": _tests(scores, chosen, final),
+        "tests": _tests(scores, ours["chosen"], final, options.peers),
+        "verdict": _verdict(ours, scores, final),
     }
 
 
-def choose(problem: Recommended, seed: int) -> tuple[str, dict[str, Transform]]:
-    """Let embedtune choose out of fold; give every candidate fitted to all that may be learned from."""
+def _ours(dataset: Dataset, problem: Recommended, final: Round, seed: int) -> dict[str, Any]:
+    """Choose out of fold, judge without the test split, and rank the test targets by every candidate."""
+    start = time.process_time()
     found = auto.choose(problem, ladder=ladder, method="auto", metric="recall@20", seed=seed, budget=Budget())
-    fitted = {
+    shown = found.fit(seed, Budget())
+    verdict = verdict_of(dataset, problem, found, shown, "recall@20", seed)
+    seconds = time.process_time() - start
+    fitted: dict[str, Transform] = {f"{OURS}: base": Identity()} | {
         f"{OURS}: {one.candidate.name}": one.candidate.final(problem.interactions, 1.0, seed, Budget())
         for one in found.tried
         if one.candidate
     }
-    return f"{OURS}: {found.chosen.name}", {f"{OURS}: base": Identity(), **fitted}
+    chosen = f"{OURS}: {'base' if found.chosen.candidate is None else found.chosen.name}"
+    rows = {
+        name: _kept_row(
+            problem.evaluate(transform, final.held, final.train, METRICS),
+            problem.coverage(transform, final.train),
+            seconds if name == chosen else None,
+        )
+        for name, transform in fitted.items()
+    }
+    about = f"{OURS}: {found.shown.name}" if found.shown.candidate else chosen
+    return {"chosen": chosen, "about": about, "decision": verdict.decision, "rows": rows}
+
+
+def _kept_row(scores: Scores, coverage: float, seconds: float | None) -> dict[str, Any]:
+    values = {name: np.round(found, 6).tolist() for name, found in scores.items()}
+    return {"scores": values, "coverage": coverage, "seconds": seconds}
+
+
+def _verdict(ours: dict[str, Any], scores: dict[str, Scores], final: Round) -> dict[str, Any]:
+    """The verdict beside the test gain of the map that it is about, over natural rows."""
+    before, after = (scores[name]["recall@20"][final.natural] for name in (f"{OURS}: base", ours["about"]))
+    gain = after - before
+    p_value = randomisation_test(gain) if gain.any() else 1.0
+    agreed = agrees(ours["decision"], float(gain.mean()), p_value)
+    return {"decision": ours["decision"], "gain": float(gain.mean()), "p_value": p_value, "agrees": agreed}
 
 
 def _vectors(dataset: Dataset, options: argparse.Namespace) -> NDArray[np.float32]:
@@ -171,11 +209,14 @@ def _mean(scores: Scores, final: Round) -> float:
     return float(scores["recall@20"][final.natural].mean())
 
 
-def _tests(scores: dict[str, Scores], chosen: str, final: Round) -> dict[str, Any]:
+def _tests(scores: dict[str, Scores], chosen: str, final: Round, peers: Sequence[str]) -> dict[str, Any]:
     """Paired tests of the choice: on warm items against the best peer, on cold ones against the centroid."""
     out = {}
-    for stratum, rivals in (("all", [*PEERS]), ("warm", [*PEERS]), ("cold", ["content centroid"])):
+    for stratum, rivals in (("all", peers), ("warm", peers), ("cold", [CENTROID])):
         rows = _rows(final, stratum)
+        rivals = [rival for rival in rivals if rival in scores]
+        if not rivals:
+            continue
         best = max(rivals, key=lambda rival: scores[rival]["recall@20"][rows].mean())
         difference = scores[chosen]["recall@20"][rows] - scores[best]["recall@20"][rows]
         out[stratum] = {
@@ -184,6 +225,17 @@ def _tests(scores: dict[str, Scores], chosen: str, final: Round) -> dict[str, An
             "p_value": randomisation_test(difference),
         }
     return out
+
+
+def report(done: Sequence[dict[str, Any]]) -> str:
+    """A table a set, and the verdicts."""
+    header = ["set", "verdict", "gain over the base on test", "p", "agrees"]
+    rows = [
+        [result["set"], short(v["decision"]), f"{v['gain']:+.3f}", f"{v['p_value']:.2g}", v["agrees"]]
+        for result in done
+        for v in [result["verdict"]]
+    ]
+    return "\n\n".join([*map(_report, done), "### Verdicts", MEANING, markdown(header, rows)])
 
 
 def _report(result: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import platform
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,26 @@ def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=1).encode())
+
+
+def kept(path: Path, make: Callable[[], dict[str, Any]], *, reuse: bool) -> dict[str, Any]:
+    """Give what ``path`` holds, where it may be reused; else make it and write it there."""
+    if reuse and path.exists():
+        return dict(json.loads(path.read_text("utf-8")))
+    made = make()
+    write_json(path, made)
+    return made
+
+
+def slug(name: str) -> str:
+    """Give a name as part of a file's.
+
+    Examples
+    --------
+    >>> slug("linear, as shipped")
+    'linear-as-shipped'
+    """
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
 
 
 def command() -> str:

@@ -35,6 +35,16 @@ SETS = (
 )
 """The retrieval sets; all but ``demo`` are folders of ``--data``, in BEIR's layout."""
 
+CLASS_SETS = ("banking77", "hwu64", "trec6", "hint3", "medical-abstracts", "sst2", "unfair-tos")
+"""Texts by class."""
+
+IMAGE_SETS = ("clothing-small", "omniglot-small", "omniglot-small/unseen")
+"""Images by class; in the last, the classes of the test split are others than those of train."""
+
+SCORED_SETS = ("stsb", "sick")
+HISTORY_SETS = ("movielens-small",)
+
+IMAGE_BASE = "efficientnet-lite0"
 DATA = Path("../shared/data")
 BASE = "all-MiniLM-L6-v2"
 METRIC = "ndcg@10"

@@ -58,6 +58,28 @@ def test_classes_are_evaluated_against_the_training_items(classes) -> None:
     assert (found.metric, found.base.n, found.gain) == ("accuracy", 200, 0.0)
 
 
+def test_classes_that_no_training_item_has_are_found_among_each_other() -> None:
+    # 30 classes of 20 apart in six dimensions, under as much noise in six others; the last ten are test alone
+    rng = np.random.default_rng(0)
+    label = np.arange(600) % 30
+    x = rng.standard_normal((600, D))
+    x[:, :6] = 0.35 * x[:, :6] + rng.standard_normal((30, 6))[label]
+    rows = [
+        {"id": f"{i}", "text": f"{i}", "label": f"c{one}", "split": "test" if one >= 20 else "train"}
+        for i, one in enumerate(label.tolist())
+    ]
+    encoder = encoder_of([row["id"] for row in rows], x)
+    tuned = fine_tune(base_model=encoder, data=rows)
+    verdict = tuned.verdict
+    assert verdict.decision == "tune"
+    assert verdict.base.overall > 0.3  # it would be 0 among the training items
+    assert verdict.tuned.overall > verdict.base.overall + 0.1
+    assert verdict.out_of_fold["gain"] == pytest.approx(verdict.gain, abs=0.1)
+    assert "unseen classes" in verdict.text()
+    assert tuned.head is None
+    assert evaluate(rows, model=tuned).gain == pytest.approx(verdict.gain)
+
+
 def test_labels_of_classes_by_chance_are_not_worth_a_map(classes) -> None:
     rows, encoder, _, _ = classes
     shuffled = np.random.default_rng(1).permutation([row["label"] for row in rows])

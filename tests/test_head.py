@@ -214,3 +214,29 @@ def test_progress_is_told_and_rounds_that_are_there_are_taken() -> None:
     assert given.temperature == own.temperature
     fewer = fit_head(problem, Identity(), strengths=(1.0,), scales=(40.0,), rounds=rounds[:1])
     assert fewer.curve.shape[1] < own.curve.shape[1]
+
+
+def test_a_regression_goes_back_to_the_vectors_before_the_map() -> None:
+    # the map nearly wipes out the direction that tells the classes apart; the regression does not care
+    items = world(400)
+    squeeze = Linear.shared(np.diag([0.02, 0.02, 1.0]).astype(np.float32))
+    problem = Classified(items, np.arange(400))
+    plain, after = (fit_head(problem, one, scales=()) for one in (Identity(), squeeze))
+    assert isinstance(plain.scorer, Logistic)
+    assert isinstance(after.scorer, Logistic)
+    mapped = squeeze.documents(items.vectors)
+    np.testing.assert_allclose(after.predict_proba(mapped), plain.predict_proba(items.vectors), atol=1e-3)
+    tensors, settings = after.state()
+    again = Head.from_state(load(save(tensors)), json.loads(json.dumps(settings)))
+    np.testing.assert_array_equal(again.predict_proba(mapped), after.predict_proba(mapped))
+    with pytest.raises(ValueError, match="back"):
+        Head.from_state(tensors | {"back": np.eye(2, dtype=np.float32)}, settings)
+
+
+def test_without_a_way_back_the_regression_takes_mapped_vectors() -> None:
+    items = world(200)
+    flat = Linear.shared(np.diag([1.0, 1.0, 0.0]).astype(np.float32))
+    head = fit_head(Classified(items, np.arange(200)), flat, scales=())
+    assert isinstance(head.scorer, Logistic)
+    assert head.scorer.back is None
+    assert head.predict_proba(flat.documents(items.vectors)).shape == (200, 3)

@@ -14,12 +14,13 @@ Test judgements are never passed to a peer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from scipy.sparse import csr_matrix
 
 from embedtune.types import Vectors
 from peers import base, llamaindex_adapter, nudge_ft
+from peers.sentence_transformers_tuning import Encode, fit_retrieval
 
 Map = Callable[[Vectors], Vectors]
 Fit = Callable[[Vectors, Vectors, csr_matrix, csr_matrix, int], tuple[Map, Map]]
@@ -35,3 +36,8 @@ PEERS: dict[str, Fit] = {
     "linear, as shipped": llamaindex_adapter.fit_as_shipped,
 }
 """Name in the tables -> its fit."""
+
+TEXT_PEERS: dict[str, Callable[[str, Sequence[str], Sequence[str], csr_matrix, int], Encode]] = {
+    "sentence-transformers": fit_retrieval,
+}
+"""Those that tune the base model itself, from its name and texts, and give another encoder: hours."""

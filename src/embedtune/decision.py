@@ -35,6 +35,9 @@ Values = NDArray[np.float64]
 NEIGHBOURS = 10
 """Nearest items whose change says how much of the map has moved."""
 
+FEW_OF_A_CLASS = 5
+"""Items of each class with which a classifier is fitted although nothing else is."""
+
 TOO_FEW: Decision = "do not tune: too few labels to tell"
 ALREADY_GOOD: Decision = "do not tune: already good"
 WORSE: Decision = "do not tune: worse"
@@ -255,7 +258,10 @@ def classifier(
         Called with ("head", done, total).
     """
     problem = found.train
-    if not isinstance(problem, Classified) or found.labels < FEWEST or len(problem.items.classes) < 2:
+    if not isinstance(problem, Classified) or problem.unseen:  # it would not know the classes asked for
+        return None
+    counts = problem.items.counts[problem.items.counts > 0]
+    if len(counts) < 2 or (found.labels < FEWEST and counts.min() < FEW_OF_A_CLASS):
         return None
     rounds = choice.folded.rounds if choice is not None else problem.rounds(seed)
     if not rounds:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,18 +11,26 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.stats import binomtest
 
 from embedtune.errors import UserError, VectorError
 from embedtune.judging.classified import Classified
-from embedtune.judging.logistic import Logistic, fit_logistic
+from embedtune.judging.logistic import STRENGTH, Logistic, fit_logistic
 from embedtune.judging.problem import Round
 from embedtune.judging.voting import Voters
-from embedtune.transforms import Identity
+from embedtune.transforms import Identity, Linear
 from embedtune.transforms.blocks import as_block
 from embedtune.tuners.items import LabelledItems
 from embedtune.types import Transform, Vectors
 
 Values = NDArray[np.float64]
+Values32 = NDArray[np.float32]
+
+WORST = 1e4
+"""Condition number of a map beyond which there is no way back through its inverse."""
+
+BEYOND_CHANCE = 0.05
+"""A vote is taken where it is right more often than the regression with a p-value below this."""
 
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse penalties of the regression that are tried out of fold."""
@@ -167,7 +175,14 @@ class Head:
         }
         scorer = self.scorer
         if isinstance(scorer, Logistic):
-            return {"weights": scorer.weights, "bias": scorer.bias, "curve": curve}, settings
+            tensors: dict[str, NDArray[Any]] = {
+                "weights": scorer.weights,
+                "bias": scorer.bias,
+                "curve": curve,
+            }
+            if scorer.back is None:
+                return tensors, settings
+            return tensors | {"back": scorer.back}, settings | {"unit": bool(scorer.unit)}
         items = scorer.items
         indices, indptr = (np.asarray(x, np.int64) for x in (items.labels.indices, items.labels.indptr))
         pairs = {"indices": indices, "indptr": indptr}
@@ -191,7 +206,10 @@ class Head:
             raise ValueError("values are not finite")
         scorer: Logistic | Voters
         if "weights" in tensors:
-            scorer = Logistic(tensors["weights"], tensors["bias"], single)
+            back, unit = tensors.get("back"), bool(settings.get("unit", True))
+            scorer = Logistic(tensors["weights"], tensors["bias"], single, back, unit)
+            if back is not None and back.shape != (scorer.weights.shape[1],) * 2:
+                raise ValueError(f"back {back.shape} does not fit weights {scorer.weights.shape}")
             if scorer.weights.ndim != 2 or scorer.bias.shape != (len(classes),):
                 raise ValueError(f"weights {scorer.weights.shape} and bias {scorer.bias.shape} do not fit")
         else:
@@ -219,8 +237,11 @@ def fit_head(
     """Fit a head on the mapped vectors of all training items; its kind and calibration from out of fold.
 
     A regression is linear in the vectors, and so, but for the penalty, no better after a linear map
-    than before. A vote of the training items sees what the map did to neighbourhoods. Penalty and scale
-    are those of the least log loss; the vote is taken where it is right more often.
+    than before; and a map that has seen the labels makes it too sure of itself. So it is fitted to the
+    vectors as they were, and goes back to them through the map's inverse, where there is one. A vote
+    of the training items sees what the map did to neighbourhoods. Penalty and scale are those of the
+    least log loss; the vote is taken where it is right more often beyond chance, as with few labels the
+    regression is the better guess.
 
     Parameters
     ----------
@@ -250,9 +271,10 @@ def fit_head(
 
     References
     ----------
-    Temperature: Guo et al. 2017, On Calibration of Modern Neural Networks (arXiv:1706.04599), section 4.2;
-    abstaining: Geifman and El-Yaniv 2017, Selective Classification for Deep Neural Networks
-    (arXiv:1705.08500), with one further error counted in place of their bound.
+    Vote or regression: McNemar 1947 (Psychometrika 12), exact. Temperature: Guo et al. 2017, On
+    Calibration of Modern Neural Networks (arXiv:1706.04599), section 4.2. Abstaining: Geifman and
+    El-Yaniv 2017, Selective Classification for Deep Neural Networks (arXiv:1705.08500), with one further
+    error counted in place of their bound.
     """
     single = problem.single
     rounds = problem.rounds(seed) if rounds is None else rounds
@@ -264,6 +286,7 @@ def fit_head(
     logits: dict[tuple[str, float], list[Values]] = {
         kind: [] for kind in [("regression", strength) for strength in strengths] + votes
     }
+    back, unit = _inverse(transform)
     truth: list[NDArray[np.bool_]] = []
     total = len(rounds) * len(logits) + 1
 
@@ -272,25 +295,30 @@ def fit_head(
             progress("head", done, total)
 
     for one, mapping in zip(rounds, maps, strict=True):
-        train, held = (_mapped(problem.training(rows), mapping) for rows in (one.train, one.held))
+        plain = [problem.training(rows) for rows in (one.train, one.held)]
+        train, held = (_mapped(items, mapping) for items in plain)
         truth.append(held.labels.toarray() > 0)
+        for_regression, judged_by_it = (train, held) if back is None else plain
         last: Logistic | None = None
         for number, ((kind, value), found) in enumerate(logits.items()):
             tell((len(truth) - 1) * len(logits) + number)
-            if kind == "regression":
-                last = fit_logistic(train, strength=value, start=last, single=single)
-            scorer = Voters(train, value, single) if kind == "vote" or last is None else last
-            found.append(scorer.logits(held.vectors))
+            if kind == "vote":
+                found.append(Voters(train, value, single).logits(held.vectors))
+                continue
+            last = fit_logistic(for_regression, strength=value, start=last, single=single)
+            found.append(last.logits(judged_by_it.vectors))
     tell(total - 1)
     own = np.concatenate(truth)
     judged = {key: _judged(np.concatenate(found), own, single=single) for key, found in logits.items()}
-    best = [min(keys, key=lambda key: judged[key].loss) for keys in _by_kind(judged)]
-    kind, value = max(best, key=lambda key: judged[key].right.mean())  # the regression, where they are equal
-    scorer = (
-        Voters(everything, value, single)
-        if kind == "vote"
-        else fit_logistic(everything, strength=value, single=single)
-    )
+    kind, value = _simplest([_usual(keys, judged) for keys in _by_kind(judged)], judged)
+    scorer: Logistic | Voters
+    if kind == "vote":
+        scorer = Voters(everything, value, single)
+    elif back is None:
+        scorer = fit_logistic(everything, strength=value, single=single)
+    else:
+        plain_items = problem.training(problem.everything)
+        scorer = replace(fit_logistic(plain_items, strength=value, single=single), back=back, unit=unit)
     tell(total)
     chosen = judged[kind, value]
     return Head(
@@ -304,18 +332,53 @@ class _Judged:
     """One kind of head out of fold."""
 
     temperature: float
-    loss: float
+    loss: Values
+    """Log loss of each item."""
     threshold: float
     sure: Values
     right: NDArray[np.bool_]
 
 
 def _judged(logits: Values, own: NDArray[np.bool_], *, single: bool) -> _Judged:
-    temperature, loss = fit_temperature(logits, own, single=single)
+    temperature, _ = fit_temperature(logits, own, single=single)
     p = probabilities(logits, temperature, single)
+    loss = -np.log(np.maximum(p[own] if single else np.where(own, p, 1 - p).prod(axis=1), 1e-300))
     threshold = 0.5 if single else _threshold(p, own)
     right = own[np.arange(len(p)), p.argmax(axis=1)] if single else ((p >= threshold) == own).all(axis=1)
     return _Judged(temperature, loss, threshold, confidence(p, single, threshold), right)
+
+
+def _usual(keys: list[tuple[str, float]], judged: dict[tuple[str, float], _Judged]) -> tuple[str, float]:
+    """Give the setting of the least log loss; the usual strength where it comes within one standard error."""
+    best = min(keys, key=lambda key: float(judged[key].loss.mean()))
+    usual = ("regression", STRENGTH)
+    if usual not in keys:
+        return best
+    more = judged[usual].loss - judged[best].loss
+    return best if more.mean() > more.std() / max(len(more), 1) ** 0.5 else usual
+
+
+def _simplest(best: list[tuple[str, float]], judged: dict[tuple[str, float], _Judged]) -> tuple[str, float]:
+    """Give the regression, or the vote where that is right more often, beyond chance."""
+    if len(best) == 1:
+        return best[0]
+    regression, vote = (judged[key].right for key in best)
+    won, lost = (int(np.count_nonzero(one)) for one in (vote & ~regression, regression & ~vote))
+    sure = won > lost and binomtest(won, won + lost).pvalue < BEYOND_CHANCE
+    return best[1] if sure else best[0]
+
+
+def _inverse(transform: Transform) -> tuple[Values32 | None, bool]:
+    """Give the inverse of a linear map of documents, (d, d), and whether what it gives has unit length.
+
+    None where the vectors are what they were, or there is no way back that float32 could follow.
+    """
+    if not isinstance(transform, Linear) or transform.document is None:
+        return None, True
+    matrix = transform.document.astype(np.float64)
+    if matrix.shape[0] != matrix.shape[1] or np.linalg.cond(matrix) > WORST:
+        return None, True
+    return np.linalg.inv(matrix).astype(np.float32), transform.normalise
 
 
 def _by_kind(judged: dict[tuple[str, float], _Judged]) -> list[list[tuple[str, float]]]:
@@ -392,7 +455,7 @@ def accuracy_curve(sure: Values, right: NDArray[np.bool_], points: int = POINTS)
 def _mapped(items: LabelledItems, transform: Transform) -> LabelledItems:
     if isinstance(transform, Identity):
         return items
-    return items.mapped(transform.documents(items.vectors))
+    return items.mapped(transform)
 
 
 def _threshold(p: Values, own: NDArray[np.bool_]) -> float:

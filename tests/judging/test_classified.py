@@ -122,3 +122,30 @@ def test_taking_rows_keeps_labels_and_groups() -> None:
     assert len(p) == 2
     assert p.groups.tolist() == [2, 4]
     assert p.items.names(0) == ["c2"]
+
+
+def test_unseen_classes_are_held_out_whole_and_found_among_each_other() -> None:
+    labels = [f"c{i % 10}" for i in range(60)]
+    x = unit(np.random.default_rng(0).standard_normal((60, 4)))
+    p = Classified(LabelledItems.of(x, labels), np.arange(60), unseen=True)
+    rounds = p.rounds(0)
+    assert np.sort(np.concatenate([r.held for r in rounds])).tolist() == list(range(60))
+    for r in rounds:
+        assert len({labels[row] for row in r.held}) == 2
+        assert not {labels[row] for row in r.held} & {labels[row] for row in r.train}
+        assert r.strata["unseen classes"].all()
+    assert p.metrics == ("accuracy", "macro_f1", "map")
+
+
+def test_unseen_classes_by_hand() -> None:
+    # rows 0 and 1 find each other, rows 2 and 3 too; row 4 lies at 0 but has no other of its class
+    x = unit(np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, -0.3]]))
+    p = Classified(LabelledItems.of(x, ["a", "a", "b", "b", "c"]), np.arange(5), unseen=True)
+    found = p.evaluate(Identity(), np.arange(5), np.empty(0, np.int64), ["accuracy", "map"])
+    assert found["map"].tolist() == [1, 1, 1, 1, 0]
+    assert found["accuracy"].tolist() == [1, 1, 1, 1, 0]
+
+
+def test_too_few_classes_cannot_be_held_out() -> None:
+    x = unit(np.random.default_rng(0).standard_normal((6, 4)))
+    assert Classified(LabelledItems.of(x, list("aabbcc")), np.arange(6), unseen=True).rounds(0) == []

@@ -11,7 +11,7 @@ from embedtune.collect.collected import Collected
 from embedtune.collect.encode import Progress, encode, items_of
 from embedtune.data.dataset import Dataset, cells
 from embedtune.data.duplicates import near_duplicates
-from embedtune.judging.classified import Classified
+from embedtune.judging.classified import UNSEEN, Classified
 from embedtune.tuners.items import LabelledItems
 from embedtune.types import Encoder
 
@@ -19,7 +19,11 @@ from embedtune.types import Encoder
 def collect(
     dataset: Dataset, encoder: Encoder, training: list[str], judging: list[str], progress: Progress | None
 ) -> Collected:
-    """Encode the items and divide them by split; the test items are judged by the training items."""
+    """Encode the items and divide them by split; the test items are judged by the training items.
+
+    Where not one class of the test items trains, they are judged among each other, as in search by
+    example: see ``unseen`` of :class:`~embedtune.judging.classified.Classified`.
+    """
     split, contents = np.array(cells(dataset.documents, "split")), dataset.contents("document")
     rows = {which: np.flatnonzero(np.isin(split, names)) for which, names in _parts(training, judging)}
     classes = sorted({one for which in rows for row in rows[which] for one in dataset.labels[row]})
@@ -34,12 +38,14 @@ def collect(
         return near_duplicates([contents[row] for row in which])
 
     items = part(rows["train"])
-    train = Classified(items, grouped(rows["train"]))
+    names = {which: {one for row in rows[which] for one in dataset.labels[row]} for which in rows}
+    unseen = len(names["train"]) >= 4 and bool(names["test"]) and not names["test"] & names["train"]
+    train = Classified(items, grouped(rows["train"]), unseen=unseen)
     texts = {which: [dataset.document_texts[row] for row in rows[which]] for which in rows}
     found = Collected(train, texts["train"], len(items), train.metrics, train_from=rows["train"])
     if not len(rows["test"]):
         return found
-    test = Classified(part(rows["test"]), grouped(rows["test"]), items)
+    test = Classified(part(rows["test"]), grouped(rows["test"]), None if unseen else items, unseen)
     return replace(
         found,
         metrics=test.metrics,
@@ -48,6 +54,7 @@ def collect(
         test_rows=np.arange(len(test)),
         test_train=test.everything,
         test_from=rows["test"],
+        test_strata={UNSEEN: np.ones(len(test), np.bool_)} if unseen else {},
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, eye
 
 from embedtune.data.stratified import stratified_parts
 from embedtune.errors import UserError
@@ -28,6 +28,9 @@ MANY = 4000
 ENOUGH = 2500
 """Items judged out of fold, about, where there are many."""
 
+UNSEEN = "unseen classes"
+"""Stratum of items whose classes have no training item."""
+
 SINGLE = ("accuracy", "macro_f1", "map", "logreg_accuracy", "logreg_macro_f1")
 MULTI = ("f1", "subset_accuracy", "macro_f1", "map", "logreg_f1", "logreg_macro_f1")
 
@@ -46,6 +49,10 @@ class Classified(Plain):
         The items that train and vote, where they are others than those judged: for a test split, the
         training items, with the same classes. By default the items themselves, each never its own
         neighbour.
+    unseen : bool
+        Whether the classes that will be asked for are others than those that train, as in search by
+        example. Whole classes are then held out, and the judged items are looked for among each other,
+        never among items that trained; there is no regression, as nothing of their classes is known.
 
     Notes
     -----
@@ -68,6 +75,7 @@ class Classified(Plain):
     items: LabelledItems
     groups: Rows
     reference: LabelledItems | None = None
+    unseen: bool = False
 
     def __post_init__(self) -> None:
         if self.reference is not None and list(self.reference.classes) != list(self.items.classes):
@@ -89,7 +97,8 @@ class Classified(Plain):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics; the first is the one that candidates are chosen by."""
-        return SINGLE if self.single else MULTI
+        known = SINGLE if self.single else MULTI
+        return tuple(name for name in known if not name.startswith("logreg_")) if self.unseen else known
 
     @property
     def everything(self) -> Rows:
@@ -126,6 +135,8 @@ class Classified(Plain):
             raise UserError(
                 "items judged by others have no folds", fix="take the folds of the training items"
             )
+        if self.unseen:
+            return self._rounds_by_class(seed)
         n = len(self)
         parts = 10 if n >= MANY else 5
         part = stratified_parts(self.items.labels, self.groups, parts, seed)
@@ -139,6 +150,19 @@ class Classified(Plain):
                     {} if small is None else {"small classes": small[held], "large classes": ~small[held]}
                 )
                 made.append(Round(train, held, strata, np.ones(len(held), np.bool_)))
+        return made
+
+    def _rounds_by_class(self, seed: int) -> list[Round]:
+        """Hold out a fifth of the classes at a time, at least two; an item goes with its first class."""
+        starts = np.minimum(self.items.labels.indptr[:-1], max(self.items.labels.nnz - 1, 0))
+        _, own = np.unique(self.items.labels.indices[starts], return_inverse=True)
+        count = int(own.max()) + 1
+        parts = min(5, count // 2)
+        part = (np.random.default_rng(seed).permutation(count) % max(parts, 1))[own]
+        made = []
+        for turn in range(parts if parts > 1 else 0):
+            held, everyone = np.flatnonzero(part == turn), np.ones(int((part == turn).sum()), np.bool_)
+            made.append(Round(np.flatnonzero(part != turn), held, {UNSEEN: everyone}, everyone))
         return made
 
     def _small(self) -> NDArray[np.bool_] | None:
@@ -183,10 +207,11 @@ class Classified(Plain):
             )
         if not len(rows):
             return {name: np.empty(0) for name in metrics}
-        judged, voters = self.items.take(rows), self.training(train)
-        exclude = self._own(rows, train)
-        judged = judged.mapped(_ready(transform.documents(judged.vectors), self.similarity))
-        voters = voters.mapped(_ready(transform.documents(voters.vectors), self.similarity))
+        judged = self.items.take(rows)
+        voters = judged if self.unseen else self.training(train)
+        exclude = eye(len(rows), dtype=np.float32, format="csr") if self.unseen else self._own(rows, train)
+        judged = judged.moved(_ready(transform.documents(judged.vectors), self.similarity))
+        voters = voters.moved(_ready(transform.documents(voters.vectors), self.similarity))
         found: dict[str, Values] = {}
         for head in (False, True):
             asked = [name for name in metrics if name.startswith("logreg_") is head and name != "map"]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from embedtune.transforms.blocks import unit_length
 from embedtune.tuners.items import LabelledItems
 from embedtune.types import Vectors
 
@@ -27,9 +28,16 @@ class Logistic:
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     single: bool
+    back: NDArray[np.float32] | None = None
+    """Where the weights are for vectors as they were before a linear map: its inverse, (d, d)."""
+    unit: bool = True
+    """Whether vectors are brought to unit length when they have been mapped back."""
 
     def logits(self, x: Vectors) -> Values:
         """Give each class's logit for each row of ``x`` (n, d), (n, C)."""
+        if self.back is not None:
+            x = x @ self.back.T
+            x = unit_length(x) if self.unit else x
         return np.asarray(x @ self.weights.T + self.bias, np.float64)
 
     def probabilities(self, x: Vectors) -> Values:

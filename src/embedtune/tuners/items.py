@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.errors import DataError, VectorError
-from embedtune.types import Similarity, Vectors
+from embedtune.types import Similarity, Transform, Vectors
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,13 @@ class LabelledItems:
         """Keep some of the items; the classes stay."""
         return replace(self, vectors=self.vectors[rows], labels=self.labels[rows])
 
-    def mapped(self, vectors: Vectors) -> LabelledItems:
+    def moved(self, vectors: Vectors) -> LabelledItems:
         """Give the same items with other vectors, (n, d')."""
         return replace(self, vectors=vectors)
+
+    def mapped(self, below: Transform) -> LabelledItems:
+        """Give the same items with the vectors that ``below`` gives for documents."""
+        return self.moved(below.documents(np.asarray(self.vectors, np.float32)))
 
     @property
     def cosine(self) -> bool:

@@ -12,6 +12,7 @@ from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
+from embedtune.tuners.leading import AXES, along_leading, widened
 from embedtune.tuners.prototypes import inverse_root, with_none
 from embedtune.tuners.softmax import through_unit, to_unit
 from embedtune.types import Vectors
@@ -56,6 +57,8 @@ class NeighboursTuner:
     """Share of the last step that goes into the next."""
     floor: float = 0.1
     """Added to each eigenvalue of the covariance, in units of their mean."""
+    axes: int = AXES
+    """Wider vectors are tuned along so many leading axes alone."""
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
@@ -65,8 +68,8 @@ class NeighboursTuner:
         """Train W; stops early, and keeps what it has, when the budget ends."""
         budget = budget or Budget()
         rng = np.random.default_rng(seed)
-        items = with_none(train)
-        n, d = len(items), train.vectors.shape[1]
+        items, axes = along_leading(with_none(train), self.axes)
+        n, d = len(items), items.vectors.shape[1]
         if np.count_nonzero(items.counts) < 2:
             return Identity()
         eye, residual, momentum = np.eye(d, dtype=np.float32), *np.zeros((2, d, d), np.float32)
@@ -90,7 +93,7 @@ class NeighboursTuner:
             budget.tell("tune", step + 1, total)
         if not residual.any():
             return Identity()
-        return Linear.shared(eye + residual, normalise=train.cosine)
+        return Linear.shared(widened(eye + residual, axes), normalise=train.cosine)
 
 
 def neighbour_loss(

@@ -13,6 +13,7 @@ from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
+from embedtune.tuners.leading import AXES, along_leading, widened
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Vectors
 
@@ -57,6 +58,8 @@ class PrototypesTuner:
     """Share of the last step that goes into the next."""
     floor: float = 0.1
     """Added to each eigenvalue of the covariance, in units of their mean."""
+    axes: int = AXES
+    """Wider vectors are tuned along so many leading axes alone."""
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
@@ -66,10 +69,10 @@ class PrototypesTuner:
         """Train W; stops early, and keeps what it has, when the budget ends."""
         budget = budget or Budget()
         rng = np.random.default_rng(seed)
-        classes = with_none(train)
+        classes, axes = along_leading(with_none(train), self.axes)
         if np.count_nonzero(classes.counts) < 2:
             return Identity()
-        descent = _Descent(self, classes)
+        descent = _Descent(self, classes, axes)
         each = -(-len(train) // self.batch)
         total = max(self.passes, -(-self.least_steps // each)) * each
         step = 0
@@ -97,8 +100,8 @@ def with_none(items: LabelledItems) -> LabelledItems:
 class _Descent:
     """The matrix and the prototypes being trained, and their momenta."""
 
-    def __init__(self, config: PrototypesTuner, items: LabelledItems) -> None:
-        self.config, self.items = config, items
+    def __init__(self, config: PrototypesTuner, items: LabelledItems, axes: Matrix | None = None) -> None:
+        self.config, self.items, self.axes = config, items, axes
         x = items.vectors
         d = x.shape[1]
         self.eye = np.eye(d, dtype=np.float32)
@@ -144,7 +147,7 @@ class _Descent:
     def transform(self) -> Linear | Identity:
         if not self.residual.any():
             return Identity()
-        return Linear.shared(self.eye + self.residual, normalise=self.items.cosine)
+        return Linear.shared(widened(self.eye + self.residual, self.axes), normalise=self.items.cosine)
 
 
 def inverse_root(x: Vectors, floor: float) -> Matrix:

@@ -1,0 +1,61 @@
+"""Wide vectors in the coordinates of their leading axes: a descent is then fast and overfits less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedtune.transforms.blocks import unit_length
+from embedtune.tuners.items import LabelledItems
+
+Matrix = NDArray[np.float32]
+
+AXES = 384
+"""Vectors that are wider are tuned along so many axes; across them they stay as they are."""
+
+
+def leading_axes(x: Matrix, most: int = AXES) -> Matrix | None:
+    """Give the leading eigenvectors of the second moment of ``x`` (n, d), (d, most); None where d is no more.
+
+    float32 arithmetic will do: the axes are orthonormal to 1e-6, and which of the last ones are kept
+    makes no difference.
+    """
+    if x.shape[1] <= most:
+        return None
+    return np.ascontiguousarray(np.linalg.eigh(x.T @ x)[1][:, -most:], np.float32)
+
+
+def along_leading(items: LabelledItems, most: int = AXES) -> tuple[LabelledItems, Matrix | None]:
+    """Give the items in the coordinates of the leading eigenvectors of their second moment.
+
+    Parameters
+    ----------
+    items : LabelledItems
+        Vectors (n, d).
+    most : int
+        Coordinates to keep.
+
+    Returns
+    -------
+    items : LabelledItems
+        Vectors (n, most), brought to unit length again where the similarity is cosine; the given items
+        where they are no wider than that.
+    axes : float32 array of shape (d, most), or None
+        Orthonormal columns; None where nothing was left out.
+    """
+    x = np.asarray(items.vectors, np.float32)
+    axes = leading_axes(x, most)
+    if axes is None:
+        return items, None
+    narrow = x @ axes
+    return items.moved(unit_length(narrow) if items.cosine else narrow), axes
+
+
+def widened(matrix: NDArray[Any], axes: Matrix | None) -> Matrix:
+    """Give the map of full width (d, d) that acts as ``matrix`` (k, k) along the axes, and not across."""
+    if axes is None:
+        return np.asarray(matrix, np.float32)
+    change = np.asarray(matrix, np.float32) - np.eye(len(matrix), dtype=np.float32)
+    return np.asarray(np.eye(len(axes), dtype=np.float32) + axes @ change @ axes.T, np.float32)

@@ -24,6 +24,7 @@ from embedtune.judging.classified import MULTI, SINGLE
 from embedtune.judging.comparison import Gain
 from embedtune.judging.correlation import CORRELATIONS
 from embedtune.judging.metrics import parse_metric
+from embedtune.judging.problem import Problem
 from embedtune.judging.verdict import FEWEST, Evaluation
 from embedtune.models import open_model
 from embedtune.settings import settings_of
@@ -33,6 +34,8 @@ from embedtune.tuners.auto import Choice, choose
 from embedtune.tuners.base import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.types import Encoder, Transform
+from embedtune.weights import RUNGS
+from embedtune.weights.reach import Asked, check_base, reach, rung_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,6 +53,9 @@ def fine_tune(
     roles: dict[str, str | None] | None = None,
     force: bool = False,
     unlabelled: bool = False,
+    layers: int | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -62,7 +68,9 @@ def fine_tune(
     data : path, list of dicts, DataFrame, Arrow table or Dataset
         Whatever :func:`embedtune.data.read` reads.
     method : str
-        ``"auto"`` tries several and chooses; or the name of one, see :data:`embedtune.tuners.TUNERS`.
+        ``"auto"`` tries several and chooses; or the name of one, see :data:`embedtune.tuners.TUNERS`
+        for those that map vectors, and :data:`embedtune.weights.RUNGS` for those that change the
+        model's weights. ``"auto"`` changes weights only where a budget is given and suffices.
     budget : str or float, optional
         Time for everything: ``"10m"``, ``"90s"``, or seconds. Without one, as long as it takes.
     test : str
@@ -82,6 +90,12 @@ def fine_tune(
         ``data`` is a collection without labels: learn from its structure, see
         :func:`embedtune.data.pairs.pairs_from_structure`. Made labels judge nothing: without real
         queries (``test``) the base is kept, unless ``force``.
+    layers : int, optional
+        For method ``"layers"``: how many are trained, from the top; 2 unless given.
+    checkpoint : path, optional
+        A folder in which the training of weights keeps its state while it runs.
+    resume : bool
+        Go on from the state in ``checkpoint``: the result is that of a run without a break.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -106,8 +120,9 @@ def fine_tune(
     """
     started = time.monotonic()
     limit = Budget(None if budget is None else started + seconds(budget), progress)
-    if method != "auto":
-        TUNERS[method]  # an unknown method is told before any work
+    rung = rung_of(method, layers)  # an unknown method is told before any work
+    if resume and checkpoint is None:
+        raise UserError("there is nothing to go on from", fix="name the checkpoint's folder")
     clock = Clock(started)
 
     dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles)
@@ -124,25 +139,41 @@ def fine_tune(
     clock.stop("read")
 
     encoder = load_encoder(base_model)
+    if rung is not None:
+        check_base(rung, encoder)
     found = collect(dataset, encoder, test=test, progress=progress)
     clock.stop("encode")
 
     choice: Choice | None = None
     transform: Transform = Identity()
     pool, deciding = found.train, metric or found.metrics[0]
+    before: tuple[Collected, Problem] | None = None
+    model = encoder
     if found.labels >= FEWEST:
         pool = found.train.pooled(seed)
         ladder = LADDERS[dataset.task]
-        choice = choose(pool, ladder=ladder, method=method, metric=deciding, seed=seed, budget=limit)
-        transform = choice.fit(seed, limit)
+        if rung is None:
+            choice = choose(pool, ladder=ladder, method=method, metric=deciding, seed=seed, budget=limit)
+        if rung is not None or (method == "auto" and budget is not None):
+            asked = Asked(
+                dataset, encoder, found, pool, ladder, deciding, test, seed, limit, _path(checkpoint), resume
+            )
+            reached = reach(asked, rung, choice)
+            if reached is not None:
+                before, model = (found, pool), reached.encoder
+                found, pool, choice = reached.found, reached.pool, reached.choice
+        if choice is not None:
+            transform = choice.fit(seed, limit)
     clock.stop("tune")
 
-    verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit)
+    verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit, before)
     keep = verdict.decision == "tune" or force
     shipped = transform if keep else Identity()
+    if not keep and before is not None:
+        found, model = before[0], encoder
     head = classifier(found, choice if keep else None, shipped, seed)
     return Tuned(
-        encoder,
+        model,
         shipped,
         verdict=verdict,
         metrics={"metric": deciding, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)},
@@ -249,6 +280,10 @@ def seconds(budget: str | float) -> float:
     return value
 
 
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given).expanduser()
+
+
 def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress | None) -> Collected:
     """Give the rows of one split as those that judge.
 
@@ -290,9 +325,10 @@ def _checked_metric(dataset: Dataset, metric: str) -> None:
 
 def _checked_method(dataset: Dataset, method: str) -> None:
     """Refuse a method that is not for the task, before any work."""
-    if method == "auto" or dataset.task in TUNERS.load(method).tasks:
+    tables = (TUNERS, RUNGS)
+    if method == "auto" or any(method in t and dataset.task in t.load(method).tasks for t in tables):
         return
-    fitting = [name for name in TUNERS if dataset.task in TUNERS.load(name).tasks]
+    fitting = [name for table in tables for name in table if dataset.task in table.load(name).tasks]
     raise UserError(
         f"method {method!r} is not for {dataset.task}", fix=f"choose from auto, {', '.join(fitting)}"
     )

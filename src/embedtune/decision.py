@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,7 @@ def judge(
     seed: int,
     clock: Clock,
     budget: Budget,
+    base: tuple[Collected, Problem] | None = None,
 ) -> Verdict:
     """Judge what was chosen, and decide.
 
@@ -75,7 +77,10 @@ def judge(
         Told when it is done.
     budget : Budget
         What is left for the learning curve.
+    base : (Collected, Problem), optional
+        The same two with the base's vectors, where ``found`` and ``pool`` have those of tuned weights.
     """
+    base_found, base_pool = base or (found, pool)
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
     curve = forecast(choice, labels=found.labels, seed=seed, budget=budget) if choice else None
@@ -83,6 +88,8 @@ def judge(
     judged, where = folded, "out of fold"
     if found.test is not None:
         judged, where = on_test(found, Identity(), transform, metric, seed), "test"
+        if base is not None:
+            judged = replace(judged, base=on_test(base_found, Identity(), Identity(), metric, seed).base)
     test = judged.gain() if judged and found.test is not None else None
     base = judged.base[judged.metric][judged.whole] if judged else np.zeros(0)
     base_gain = gain_of(base, judged.groups[judged.whole], seed) if judged else None
@@ -140,7 +147,7 @@ def judge(
         out_of_fold=None if corrected is None else _plain(corrected),
         wrong_labels=None if wrong is None else round(wrong, 4),
         curve=curve.to_dict() if curve else None,
-        moved=_moved(pool, transform, seed),
+        moved=_moved(base_pool, pool, transform, seed),
         candidates=_candidates(choice),
         seconds=clock.seconds,
         stopped=bool(choice and choice.stopped),
@@ -209,15 +216,16 @@ def _candidates(choice: Choice | None) -> list[dict[str, Any]]:
             "harms": tried.harms,
             "chosen": tried is choice.chosen,
         }
-        for tried in choice.tried
+        for tried in (*choice.tried, *choice.rivals)
     ]
 
 
-def _moved(problem: Problem, transform: Transform, seed: int) -> dict[str, float]:
+def _moved(base: Problem, problem: Problem, transform: Transform, seed: int) -> dict[str, float]:
     """Share of the nearest items of some hundred rows that another took the place of."""
-    if isinstance(transform, Identity) or not len(problem):
+    if (isinstance(transform, Identity) and base is problem) or not len(problem):
         return {"neighbours_changed": 0.0}
-    before, after = (problem.neighbours(one, NEIGHBOURS, seed) for one in (Identity(), transform))
+    before = base.neighbours(Identity(), NEIGHBOURS, seed)
+    after = problem.neighbours(transform, NEIGHBOURS, seed)
     kept = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(before, after, strict=True)]
     return {"neighbours_changed": round(1 - float(np.mean(kept)), 4)}
 

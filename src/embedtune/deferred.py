@@ -89,6 +89,7 @@ def describe_base(encoder: Encoder) -> dict[str, Any]:
         "max_tokens": encoder.max_tokens,
         "prompts": getattr(encoder, "prompts", {}),
         "fingerprint": encoder.fingerprint,
+        **({"tuned_from": tuned_from} if (tuned_from := getattr(inner, "tuned_from", None)) else {}),
     }
 
 

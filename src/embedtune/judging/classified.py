@@ -46,6 +46,8 @@ class Classified(Plain):
         The items that train and vote, where they are others than those judged: for a test split, the
         training items, with the same classes. By default the items themselves, each never its own
         neighbour.
+    fixed : tuple of Round
+        Rounds that are given, where training is too long for more; drawn unless given.
 
     Notes
     -----
@@ -68,6 +70,7 @@ class Classified(Plain):
     items: LabelledItems
     groups: Rows
     reference: LabelledItems | None = None
+    fixed: tuple[Round, ...] = ()
 
     def __post_init__(self) -> None:
         if self.reference is not None and list(self.reference.classes) != list(self.items.classes):
@@ -122,20 +125,24 @@ class Classified(Plain):
             raise UserError(
                 "items judged by others have no folds", fix="take the folds of the training items"
             )
+        if self.fixed:
+            return list(self.fixed)
         n = len(self)
         parts = 10 if n >= MANY else 5
         part = stratified_parts(self.items.labels, self.groups, parts, seed)
         rounds = int(np.clip(-(-parts * ENOUGH // max(n, 1)), 2, parts)) if n >= MANY else parts
-        small = self._small()
-        made = []
-        for turn in range(rounds):
-            held, train = np.flatnonzero(part == turn), np.flatnonzero(part != turn)
-            if len(held) and len(train):
-                strata = (
-                    {} if small is None else {"small classes": small[held], "large classes": ~small[held]}
-                )
-                made.append(Round(train, held, strata, np.ones(len(held), np.bool_)))
-        return made
+        made = [self._round(part == turn) for turn in range(rounds)]
+        return [one for one in made if len(one.held) and len(one.train)]
+
+    def hold_out(self, share: float, most: int, seed: int) -> Round:
+        """Give one round that holds out a share of the items, every class alike, ``most`` at most, about."""
+        parts = max(2, round(1 / share), -(-len(self) // max(most, 1)))
+        return self._round(stratified_parts(self.items.labels, self.groups, parts, seed) == 0)
+
+    def _round(self, out: NDArray[np.bool_]) -> Round:
+        held, train, small = np.flatnonzero(out), np.flatnonzero(~out), self._small()
+        strata = {} if small is None else {"small classes": small[held], "large classes": ~small[held]}
+        return Round(train, held, strata, np.ones(len(held), np.bool_))
 
     def _small(self) -> NDArray[np.bool_] | None:
         """Whether each item is of the rarer half of the classes; None where they are of like sizes."""

@@ -40,6 +40,8 @@ class Scored(Plain):
         ``"cosine"`` or ``"dot"``.
     alike : int array of shape (N,), optional
         Sentences that count as the same, such as near-duplicates, share a number.
+    fixed : tuple of Round
+        Rounds that are given, where training is too long for more; drawn unless given.
     """
 
     items: Vectors
@@ -49,6 +51,7 @@ class Scored(Plain):
     groups: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     similarity: Similarity = "cosine"
     alike: Rows | None = None
+    fixed: tuple[Round, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.score):
@@ -83,7 +86,14 @@ class Scored(Plain):
 
     def rounds(self, seed: int) -> list[Round]:
         """Hold out a fifth of the pairs at a time, pairs with sentences in common together."""
-        folds = pair_folds(*self._sentences(), self.groups, parts=FOLDS, seed=seed)
+        return list(self.fixed) or self._parts(FOLDS, seed)
+
+    def hold_out(self, share: float, most: int, seed: int) -> Round:
+        """Give one round that holds out a share of the pairs, ``most`` at most, about."""
+        return self._parts(max(2, round(1 / share), -(-len(self) // max(most, 1))), seed)[0]
+
+    def _parts(self, parts: int, seed: int) -> list[Round]:
+        folds = pair_folds(*self._sentences(), self.groups, parts=parts, seed=seed)
         return [Round(train, held, {}, np.ones(len(held), bool)) for train, held in folds]
 
     def training(self, train: Rows) -> ScoredPairs:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import embedtune
 from embedtune.errors import ArtifactError, UserError
 from embedtune.tuners.base import Budget
 from embedtune.weights.checkpoint import Checkpoint
@@ -45,7 +46,7 @@ def test_weights_learn_what_the_labels_say(asked: Callable[..., Any], tmp_path: 
     assert trained.gain > 0.1
     assert trained.gain == max(trained.strengths.values())
     assert trained.strengths[0.0] == 0
-    assert trained.history.best == max(gain for _, gain in trained.history.checks)
+    assert trained.history.best == pytest.approx(max(gain for _, gain in trained.history.checks))
 
 
 def test_weights_that_lose_are_not_followed(asked: Callable[..., Any], tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_too_little_time_is_told_before_training(asked: Callable[..., Any], tmp_
 
 def test_the_time_that_is_left_bounds_the_steps(asked: Callable[..., Any], tmp_path: Path) -> None:
     began = time.monotonic()
-    _, trained = run(asked(), tmp_path, replace(QUICK, passes=10_000), budget=Budget(began + 8))
+    _, trained = run(asked(), tmp_path, replace(QUICK, passes=10_000), budget=Budget(began + 4))
     assert trained.history.late
     assert trained.history.step < 10_000 * 10
 
@@ -190,6 +191,7 @@ def test_layers_train_only_the_top(asked: Callable[..., Any], tmp_path: Path) ->
         )
         if not torch.equal(a, b)
     ]
+    changed = [name for name in changed if ".pooler." not in name]  # made up anew whenever it is loaded
     assert changed
     assert all(".layer.1." in name for name in changed)
 
@@ -212,10 +214,13 @@ def test_a_killed_process_goes_on_to_the_same_bytes(
     data = tmp_path / "rows.json"
     data.write_text(json.dumps(rows))
 
+    source = str(Path(embedtune.__file__).parents[1])
+    environment = {**os.environ, "EMBEDTUNE_CACHE_SIZE": "0", "PYTHONPATH": source}
+
     def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
         out.mkdir(exist_ok=True)
         command = [sys.executable, "-c", KILLED, str(data), str(deep_model), str(out), *more]
-        return subprocess.Popen(command, env={**os.environ, "EMBEDTUNE_CACHE_SIZE": "0"})
+        return subprocess.Popen(command, env=environment)
 
     whole = start(tmp_path / "whole")
     broken = start(tmp_path / "broken")

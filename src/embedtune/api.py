@@ -125,14 +125,7 @@ def fine_tune(
         raise UserError("there is nothing to go on from", fix="name the checkpoint's folder")
     clock = Clock(started)
 
-    dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles)
-    if test not in (*dataset.splits, HELD_OUT, "none"):
-        if not Path(test).exists():
-            raise DataError(
-                f"{test!r} is neither a split of the data nor a file",
-                fix=f"choose from {', '.join(dataset.splits)}, or give a path",
-            )
-        dataset, test = join_test(dataset, read(test, task=task, roles=roles)), HELD_OUT
+    dataset, test = _read(data, test, unlabelled=unlabelled, task=task, roles=roles)
     _checked_method(dataset, method)
     if metric is not None:
         _checked_metric(dataset, metric)
@@ -278,6 +271,21 @@ def seconds(budget: str | float) -> float:
             f"the budget {budget!r} is no time above zero", fix="write for example '10m' or '90s'"
         )
     return value
+
+
+def _read(
+    data: Any, test: str, *, unlabelled: bool, task: Any, roles: dict[str, str | None] | None
+) -> tuple[Dataset, str]:
+    """Read the data, and what judges where that is a file; give the name of the split that judges."""
+    dataset = pairs_from_structure(data) if unlabelled else read(data, task=task, roles=roles)
+    if test not in (*dataset.splits, HELD_OUT, "none"):
+        if not Path(test).exists():
+            raise DataError(
+                f"{test!r} is neither a split of the data nor a file",
+                fix=f"choose from {', '.join(dataset.splits)}, or give a path",
+            )
+        dataset, test = join_test(dataset, read(test, task=task, roles=roles)), HELD_OUT
+    return dataset, test
 
 
 def _path(given: str | Path | None) -> Path | None:

@@ -53,7 +53,7 @@ def judge(
     seed: int,
     clock: Clock,
     budget: Budget,
-    base: tuple[Collected, Problem] | None = None,
+    before: tuple[Collected, Problem] | None = None,
 ) -> Verdict:
     """Judge what was chosen, and decide.
 
@@ -77,10 +77,10 @@ def judge(
         Told when it is done.
     budget : Budget
         What is left for the learning curve.
-    base : (Collected, Problem), optional
+    before : (Collected, Problem), optional
         The same two with the base's vectors, where ``found`` and ``pool`` have those of tuned weights.
     """
-    base_found, base_pool = base or (found, pool)
+    base_found, base_pool = before or (found, pool)
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
     curve = forecast(choice, labels=found.labels, seed=seed, budget=budget) if choice else None
@@ -88,7 +88,7 @@ def judge(
     judged, where = folded, "out of fold"
     if found.test is not None:
         judged, where = on_test(found, Identity(), transform, metric, seed), "test"
-        if base is not None:
+        if before is not None:
             judged = replace(judged, base=on_test(base_found, Identity(), Identity(), metric, seed).base)
     test = judged.gain() if judged and found.test is not None else None
     base = judged.base[judged.metric][judged.whole] if judged else np.zeros(0)

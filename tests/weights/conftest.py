@@ -18,7 +18,7 @@ DEGREES = ["high", "low", "strong", "red", "broken"]
 
 @pytest.fixture
 def rows() -> list[dict[str, str]]:
-    """Give 275 pairs: a complaint, and what a book calls it; the last fifth of the degrees is the test split."""
+    """Give 275 pairs: a complaint, and what a book calls it; a fifth of them is the test split."""
     return [
         {
             "query": f"{degree} {organ} {said}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,13 @@ from embedtune.weights.step import Memory, gradients
 from embedtune.weights.texts import Texts
 from embedtune.weights.transformer import TransformerTower
 
-TEXTS = ["heart attack", "the red eye of a cold", "", "high blood pressure in the kidney", "pain in the " * 30]
+TEXTS = [
+    "heart attack",
+    "the red eye of a cold",
+    "",
+    "high blood pressure in the kidney",
+    "pain in the " * 30,
+]
 
 
 def tower_of(base: Path, method: Any, folder: Path, **options: Any) -> TransformerTower:
@@ -116,7 +121,9 @@ def test_prompts_are_read_and_texts_with_others_stay_apart(deep_model: Path, tmp
     assert [*asked, *known] == [0, 1, 2]
     tower.read(texts, tmp_path)
     with torch.no_grad():
-        np.testing.assert_allclose(tower(asked), encoder.encode(["heart", "red eye"], kind="query"), atol=1e-5)
+        np.testing.assert_allclose(
+            tower(asked), encoder.encode(["heart", "red eye"], kind="query"), atol=1e-5
+        )
         np.testing.assert_allclose(tower(known), encoder.encode(["heart"], kind="document"), atol=1e-5)
 
 

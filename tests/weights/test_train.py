@@ -197,14 +197,27 @@ def test_layers_train_only_the_top(asked: Callable[..., Any], tmp_path: Path) ->
 
 
 KILLED = """
-import sys
+import json, sys
 from pathlib import Path
-from embedtune import fine_tune
-from embedtune.weights import methods
-rows, base, out = __import__("json").loads(Path(sys.argv[1]).read_text()), sys.argv[2], Path(sys.argv[3])
-methods.Full.__init__.__kwdefaults__.update(rate=2e-3, batch=8, passes=3.0, checkpoint_every=0.0)
-tuned = fine_tune(base_model=base, data=rows, method="full", checkpoint=out / "kept", resume="--resume" in sys.argv)
-tuned.save(out / "model")
+from embedtune.collect import collect
+from embedtune.data import read
+from embedtune.encoders import load_encoder
+from embedtune.tuners.base import Budget
+from embedtune.tuners.ladders import LADDERS
+from embedtune.weights.methods import Full
+from embedtune.weights.reach import Asked
+from embedtune.weights.train import train
+from embedtune.weights.work import checkpoint_of, material_of, tower_of
+
+data, base = read(json.loads(Path(sys.argv[1]).read_text())), load_encoder(sys.argv[2])
+out, ladder = Path(sys.argv[3]), LADDERS["retrieval"]
+found = collect(data, base, test="test")
+asked = Asked(data, base, found, found.train, ladder, "ndcg@10", "test", 0, Budget(), out / "kept")
+method = Full(rate=2e-3, batch=8, passes=4, checkpoint_every=0.0, precision="float32")
+material, tower = material_of(method, asked, found.train.hold_out(0.2, 800, 0)), tower_of(method, base)
+tower.read(material.texts, out)
+train(tower, material, method, checkpoint=checkpoint_of(method, asked), resume="--resume" in sys.argv)
+tower.save(out / "model")
 """
 
 
@@ -213,26 +226,23 @@ def test_a_killed_process_goes_on_to_the_same_bytes(
 ) -> None:
     data = tmp_path / "rows.json"
     data.write_text(json.dumps(rows))
-
     source = str(Path(embedtune.__file__).parents[1])
-    environment = {**os.environ, "EMBEDTUNE_CACHE_SIZE": "0", "PYTHONPATH": source}
 
-    def start(out: Path, *more: str) -> subprocess.Popen[bytes]:
+    def start(name: str, *more: str) -> subprocess.Popen[bytes]:
+        out = tmp_path / name
         out.mkdir(exist_ok=True)
         command = [sys.executable, "-c", KILLED, str(data), str(deep_model), str(out), *more]
-        return subprocess.Popen(command, env=environment)
+        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": source})
 
-    whole = start(tmp_path / "whole")
-    broken = start(tmp_path / "broken")
-    marker = tmp_path / "broken/kept/state.json"
+    broken, marker = start("broken"), tmp_path / "broken/kept/state.json"
     while not (marker.exists() and json.loads(marker.read_text())["step"] >= 5):
         assert broken.poll() is None
         time.sleep(0.01)
     broken.send_signal(signal.SIGKILL)
     broken.wait()
-    assert start(tmp_path / "broken", "--resume").wait() == 0
+    whole = start("whole")
+    assert start("broken", "--resume").wait() == 0
     assert whole.wait() == 0
     a, b = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "broken"))
     assert a.read_bytes() == b.read_bytes()
     assert a.read_bytes() != (deep_model / "model.safetensors").read_bytes()
-    assert not marker.exists()  # a run that is done leaves no state behind

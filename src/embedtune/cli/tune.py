@@ -58,6 +58,13 @@ def tune(
             help="DATA has texts alone: learn from titles, headings, first sentences; judge on --test FILE.",
         ),
     ] = False,
+    layers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="For method layers: how many are trained, from the top."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training of weights that was stopped.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -100,6 +107,9 @@ def tune(
             task=task,
             roles=roles,
             force=force,
+            layers=layers,
+            checkpoint=checkpoint_folder(out),
+            resume=resume,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())
@@ -108,6 +118,15 @@ def tune(
     output.say(saved_line(tuned.verdict.decision, str(out), force=force))
     output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
     output.write({**tuned.verdict.to_dict(), "out": out})
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Say where the state of a training is kept until it is done: beside the output.
+
+    >>> checkpoint_folder(Path("models/tuned")).as_posix()
+    'models/tuned.checkpoint'
+    """
+    return out.with_name(f"{out.name}.checkpoint")
 
 
 def from_structure(data: list[str]) -> Dataset:

@@ -11,7 +11,9 @@ RUNGS = Registry(
     "rung",
     {
         "layers": Entry("embedtune.weights.methods:Layers", "the top layers; what is below is computed once"),
-        "lora": Entry("embedtune.weights.methods:Lora", "low-rank changes of every matrix, merged at the end"),
+        "lora": Entry(
+            "embedtune.weights.methods:Lora", "low-rank changes of every matrix, merged at the end"
+        ),
         "full": Entry("embedtune.weights.methods:Full", "all weights of a transformer"),
         "table": Entry("embedtune.weights.methods:Table", "the token table of a static model"),
     },

@@ -7,29 +7,27 @@ on the rest. Held-out rows inside that rest say when training stops and how far 
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import tempfile
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from embedtune.collect import Collected, collect
-from embedtune.data.dataset import Dataset
-from embedtune.encoders import CachedEncoder, load_encoder
+from embedtune.collect import collect
+from embedtune.encoders import load_encoder
 from embedtune.errors import UserError
 from embedtune.judging.folded import Candidate
 from embedtune.judging.labelled import Labelled
 from embedtune.probes import uncached
-from embedtune.settings import code_hash
 from embedtune.transforms import Identity
-from embedtune.tuners.auto import Choice, Ladder, Tried, choose, harmed, simplest
-from embedtune.tuners.base import Budget
+from embedtune.tuners.auto import Choice, Tried, choose, harmed, simplest
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.types import Encoder
 from embedtune.weights.methods_base import Method
@@ -76,11 +74,19 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
     try:
         material = material_of(method, asked, round_)
         tower = tower_of(method, asked.encoder)
-        budget.tell("tune weights", 0, 1)
-        tower.read(material.texts, folder)
-        reserve = 0.0 if budget.deadline is None else 3 * adapters + _encoding(asked)
+        encoding = _encoding(asked) if budget.deadline is not None else 0.0
+        reserve = 3 * adapters + encoding
+        _enough(budget.left, reserve + encoding * len(material.texts) / _texts(asked))
+        tower.read(material.texts, folder, functools.partial(budget.tell, "run the frozen layers"))
         trained = train(
-            tower, material, method, seed=seed, budget=budget, reserve=reserve, checkpoint=kept, resume=asked.resume,
+            tower,
+            material,
+            method,
+            seed=seed,
+            budget=budget,
+            reserve=reserve,
+            checkpoint=kept,
+            resume=asked.resume,
             forced=choice is None,
         )
         log.info("weights (%s): %s", method.name, asdict(trained.history))
@@ -124,7 +130,7 @@ def like(problem: Any, pool: Any) -> Any:
 
 
 def _fixed(train: Any, pool: Any) -> Any:
-    """Give the training rows the round that their weights were judged by, where that says something of them."""
+    """Give the training rows the round that their weights were judged by."""
     return train if isinstance(train, Labelled) else replace(train, fixed=pool.fixed)
 
 
@@ -194,7 +200,7 @@ def _saved(save: Callable[[Path], None], base: Encoder, method: Method) -> Encod
 def _encoding(asked: Asked) -> float:
     """Seconds that encoding all of the dataset anew will take, from a few of its texts."""
     inner: Any = uncached(asked.encoder)
-    texts = list(dict.fromkeys(asked.dataset.document_texts + asked.dataset.query_texts))
+    texts = asked.dataset.document_texts + asked.dataset.query_texts
     rng = np.random.default_rng(0)
     sample = [texts[row] for row in rng.choice(len(texts), min(len(texts), 64), replace=False)]
     inner.encode(sample[:2])
@@ -203,8 +209,20 @@ def _encoding(asked: Asked) -> float:
     return (time.monotonic() - began) * len(texts) / max(len(sample), 1)
 
 
+def _texts(asked: Asked) -> int:
+    return max(len(asked.dataset.documents) + len(asked.dataset.queries), 1)
+
+
+def _enough(left: float, needed: float) -> None:
+    """Raise OutOfTime where what has to be done besides training takes all that is left."""
+    from embedtune.weights.train import OutOfTime
+
+    if needed > left:
+        raise OutOfTime(
+            f"tuning weights would take {needed:.0f} s at least, and {max(left, 0):.0f} s are left"
+        )
+
+
 def _clean(folder: Path, kept: bool) -> None:
     if not kept:
         shutil.rmtree(folder, ignore_errors=True)
-
-

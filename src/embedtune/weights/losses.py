@@ -63,7 +63,7 @@ def cosent(similarity: torch.Tensor, score: torch.Tensor, scale: float) -> torch
     return torch.logsumexp(torch.cat([behind.new_zeros(1), wrong.flatten()]), dim=0)
 
 
-def contrastive(vectors: torch.Tensor, alike: torch.Tensor, weight: torch.Tensor, scale: float) -> torch.Tensor:
+def contrastive(vectors: torch.Tensor, alike: torch.Tensor, scale: float) -> torch.Tensor:
     """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, equation 2).
 
     Parameters
@@ -72,41 +72,13 @@ def contrastive(vectors: torch.Tensor, alike: torch.Tensor, weight: torch.Tensor
         Unit length where the similarity is cosine.
     alike : float32 tensor of shape (n, n)
         1 where two items share a class; the diagonal plays no part.
-    weight : float32 tensor of shape (n,)
-        How much each item counts.
     scale : float
         Inverse temperature.
     """
-    n = len(vectors)
-    self_ = torch.eye(n, dtype=torch.bool)
-    logits = (scale * vectors @ vectors.T).masked_fill(self_, NEVER)
+    own = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    logits = (scale * vectors @ vectors.T).masked_fill(own, NEVER)
     log_share = logits - torch.logsumexp(logits, dim=1, keepdim=True)
-    alike = alike.masked_fill(self_, 0.0)
+    alike = alike.masked_fill(own, 0.0)
     count = alike.sum(dim=1)
-    one = -(alike * log_share).sum(dim=1) / count.clamp(min=1)
-    used = weight * (count > 0)
-    return (used * one).sum() / used.sum().clamp(min=1e-12)
-
-
-def margins(
-    found: torch.Tensor, wanted: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Mean squared difference of margins between a query's documents and those a teacher sees.
-
-    Margin-MSE (Hofstätter et al. 2020, arXiv:2010.02666, equation 3).
-
-    Parameters
-    ----------
-    found, wanted : float32 tensors of shape (p,)
-        Scores of pairs by the student and by the teacher, on one scale.
-    rows : int tensor of shape (p,)
-        The query of each pair; pairs of the same query are compared.
-    weight : float32 tensor of shape (p,), optional
-        How much each pair counts.
-    """
-    same = torch.triu(rows[:, None] == rows[None, :], diagonal=1)
-    off = (found[:, None] - found[None, :]) - (wanted[:, None] - wanted[None, :])
-    counted = same.to(off.dtype)
-    if weight is not None:
-        counted = counted * weight[:, None] * weight[None, :]
-    return (counted * off**2).sum() / counted.sum().clamp(min=1e-12)
+    each = -(alike * log_share).sum(dim=1) / count.clamp(min=1)  # 0 for items that nothing is like
+    return each.sum() / (count > 0).sum().clamp(min=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from embedtune.errors import UserError
 from embedtune.weights.methods_base import Method
@@ -38,7 +38,7 @@ class Full(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Lora(Method):
-    """A low-rank change of every matrix of a transformer (Hu et al. 2021, arXiv:2106.09685), merged at the end."""
+    """A low-rank change of every matrix (Hu et al. 2021, arXiv:2106.09685), merged at the end."""
 
     name: ClassVar[str] = "lora"
     base: ClassVar[str] = "transformer"
@@ -53,9 +53,9 @@ class Table(Method):
 
     name: ClassVar[str] = "table"
     base: ClassVar[str] = "static"
-    rate: float = 2e-3
+    rate: float = 2e-2
+    """In units of the table's root mean square."""
     passes: float = 6.0
     batch: int = 128
-
-
-Precision = Literal["auto", "float32", "bfloat16"]
+    decay: float = 0.0
+    """None: it would take tokens without labels to zero."""

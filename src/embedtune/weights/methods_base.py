@@ -8,7 +8,7 @@ from typing import ClassVar
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How weights are trained; AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with warm-up and decay."""
+    """How weights are trained: AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101), warm-up, decay."""
 
     name: ClassVar[str]
     base: ClassVar[str]

@@ -18,6 +18,7 @@ from torch import nn
 
 from embedtune.errors import DiskFull
 from embedtune.weights.texts import Rows
+from embedtune.weights.tower import Tell
 
 if TYPE_CHECKING:
     from embedtune.weights.transformer import TransformerTower
@@ -67,7 +68,7 @@ class Prefix:
         self._as_tuple = False
         self._rows: np.ndarray[Any, np.dtype[np.float16]] | None = None
 
-    def compute(self) -> None:
+    def compute(self, tell: Tell | None = None) -> None:
         """Run every text through the lower layers.
 
         Raises
@@ -94,11 +95,15 @@ class Prefix:
             layer.give(None, as_tuple=False)
         try:
             with torch.inference_mode(), self.tower.mixed(), swapped(self.stack, above):
-                for rows in tokens.batches(np.arange(len(tokens.lengths)), self.tower.method.tokens):
+                count, done = len(tokens.lengths), 0
+                for rows in tokens.batches(np.arange(count), self.tower.method.tokens):
+                    if tell:
+                        tell(done, count)
                     self._run(rows)
                     out = found.pop()
                     self._as_tuple = isinstance(out, tuple)
                     self._store(kept, rows, out[0] if isinstance(out, tuple) else out)
+                    done += len(rows)
         finally:
             hook.remove()
         kept.flush()

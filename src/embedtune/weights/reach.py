@@ -1,4 +1,4 @@
-"""Whether weights are tuned at all: the method, the base that it fits, and labels enough; imports nothing heavy."""
+"""Whether weights are tuned at all: the method, the base that it fits, enough labels. Nothing heavy here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
-from embedtune.errors import UserError
+from embedtune.errors import MissingExtra, UserError
+from embedtune.extras import require
 from embedtune.probes import uncached
 from embedtune.tuners import TUNERS
 from embedtune.tuners.auto import Choice, Ladder
@@ -16,6 +17,7 @@ from embedtune.tuners.base import Budget
 from embedtune.types import Encoder
 from embedtune.weights import RUNGS
 from embedtune.weights.methods import Layers, Method, Table
+from embedtune.weights.room import refuse_too_large
 
 FEWEST = 100
 """Labels below which no weights are trained."""
@@ -109,7 +111,7 @@ def _cheapest(asked: Asked) -> Method | None:
     for method in (Layers(), Table()):
         try:
             check_base(method, asked.encoder)
-        except UserError:
+        except (UserError, MissingExtra):
             continue
         return method
     return None
@@ -126,9 +128,9 @@ def check_base(method: Method, encoder: Encoder) -> None:
     from embedtune.encoders.static import StaticEncoder
     from embedtune.encoders.transformer import TransformerEncoder
 
-    inner = uncached(encoder)
+    inner: Any = uncached(encoder)
     static = isinstance(inner, StaticEncoder)
-    transformer = isinstance(inner, TransformerEncoder) and not getattr(inner, "images", False)
+    transformer = inner.__class__ is TransformerEncoder and not getattr(inner, "images", False)
     if not static and not transformer:
         what = "are precomputed" if encoder.content == "id" else "come from a model that is not tuned here"
         raise UserError(
@@ -139,5 +141,7 @@ def check_base(method: Method, encoder: Encoder) -> None:
         own = "table" if static else "layers, lora or full"
         kind = "a static model" if static else "a transformer"
         raise UserError(f"method {method.name!r} is not for {kind} as {encoder.name} is", fix=f"take {own}")
-
-
+    require("torch", extra="weights", who=f"method {method.name!r}")
+    if method.name == "lora":
+        require("peft", extra="weights", who="method 'lora'")
+    refuse_too_large(method, encoder)

@@ -53,7 +53,8 @@ def gradients(tower: Tower, step: Step, memory: Memory) -> float:
                 raise
             if memory.whole == 0 and len(tower.tokens.batches(step.rows, memory.tokens)) == len(step.rows):
                 raise UserError(
-                    "memory runs out with a single text", fix="give texts fewer tokens (max_tokens), or free some"
+                    "memory runs out with a single text",
+                    fix="give texts fewer tokens (max_tokens), or free some",
                 ) from None
             memory.tokens, memory.whole = max(memory.tokens // 2, 1), 0.0
         for parameter in tower.trained().values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,16 +11,22 @@ from embedtune.weights.texts import Rows, Texts, Tokens
 if TYPE_CHECKING:
     import torch
 
+Tell = Callable[[int, int], None]
+"""Called with (texts done, texts in all)."""
+
 
 class Tower(Protocol):
     """A model on torch: texts in, vectors out, and the weights of it that are trained."""
 
     tokens: Tokens
     """Of the texts that were given last."""
-    per_token: float
-    """Bytes of activations that a backward pass needs, a token."""
 
-    def read(self, texts: Texts, folder: Path) -> None:
+    @property
+    def per_token(self) -> float:
+        """Bytes of activations that a backward pass needs, a token."""
+        ...
+
+    def read(self, texts: Texts, folder: Path, tell: Tell | None = None) -> None:
         """Tokenise the texts; what is computed once for all of them may be kept in ``folder``."""
         ...
 

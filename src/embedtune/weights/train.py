@@ -188,7 +188,9 @@ class _Run:
         affordable = (left - looks * self.seconds_a_check) / max(history.seconds_a_step, 1e-6)
         if affordable < min(FEWEST, history.total):
             needed = FEWEST * history.seconds_a_step + looks * self.seconds_a_check + self.reserve
-            raise OutOfTime(f"tuning weights would take {needed:.0f} s at least, and {max(left, 0):.0f} s are left")
+            raise OutOfTime(
+                f"tuning weights would take {needed:.0f} s at least, and {self.budget.left:.0f} s are left"
+            )
         if affordable < history.total:
             history.total, history.late = int(affordable), True
 
@@ -239,7 +241,9 @@ class _Run:
                     "exp_avg_sq": tensors[f"second.{name}"].to(parameter.device),
                 }
         best = {name: tensors[f"best.{name}"] for name in self.weights if f"best.{name}" in tensors}
-        self.best = {name: best[name].to(p.device) for name, p in self.weights.items()} if best else self.start
+        self.best = (
+            {name: best[name].to(p.device) for name, p in self.weights.items()} if best else self.start
+        )
 
     def save(self) -> None:
         """Save the state, where there is a place for it."""
@@ -310,7 +314,7 @@ class _Run:
             raise UserError(
                 f"training stopped at step {history.step + 1} of {history.total}: the {what} is no longer a "
                 f"number (step size {rate:.2g})",
-                fix="check the base for weights that are not finite, or take a method with fewer weights (layers)",
+                fix="see that the base's weights are finite, or train fewer of them (method layers)",
             )
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -333,7 +337,7 @@ class _Run:
         return self.material.score(self.vectors())
 
     def vectors(self) -> Vectors:
-        """Give the vectors of the texts that are judged, each encoded once, in full precision as users will."""
+        """Give the vectors of the texts that are judged, each encoded once, in full precision."""
         self._take("float32")
         rows, place = np.unique(self.material.judged, return_inverse=True)
         found: Vectors | None = None
@@ -365,10 +369,13 @@ class _Run:
         if self.best is not self.start:
             self.tower.follow(self.start, self.best, 1.0)
             self.tower.save(folder / "best")
-            gain = f"the best weights so far (held-out gain {self.history.best:+.3f}, not judged) are in {folder / 'best'}"
+            gain = f"held-out gain {self.history.best:+.3f}, not judged"
+            gain = f"the best weights so far ({gain}) are in {folder / 'best'}"
         else:
             gain = "no weights were better than the base's yet"
-        return Interrupted(f"interrupted at step {self.history.step} of {self.history.total}: {gain}; go on with --resume")
+        return Interrupted(
+            f"interrupted at step {self.history.step} of {self.history.total}: {gain}; go on with --resume"
+        )
 
     def finish(self, *, forced: bool) -> Trained:
         """Choose how far the best weights are followed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from embedtune.extras import need
 from embedtune.weights.methods_base import Method
 from embedtune.weights.prefix import Prefix
 from embedtune.weights.texts import Rows, Texts, Tokens
+from embedtune.weights.tower import Tell
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*", "config.json")
 """What of the base's transformer is written anew."""
@@ -76,7 +77,7 @@ class TransformerTower:
 
     @property
     def per_token(self) -> float:
-        """Bytes of activations that a backward pass keeps, a token: about 24 widths a trained layer, in float32."""
+        """Bytes of activations that a backward pass keeps, a token: about 24 widths a trained layer."""
         trained = self.method.layers or len(self.stack)
         return 4.0 * 24 * int(self.model[0].auto_model.config.hidden_size) * trained
 
@@ -113,14 +114,14 @@ class TransformerTower:
         """Give the weights that are trained, by name."""
         return {name: p for name, p in self.model.named_parameters() if p.requires_grad}
 
-    def read(self, texts: Texts, folder: Path) -> None:
+    def read(self, texts: Texts, folder: Path, tell: Tell | None = None) -> None:
         """Tokenise the texts, and compute what the lower layers make of them."""
         lists, group = self._tokenise(texts)
         self.tokens = Tokens.of(lists, group)
         below = len(self.stack) - self.method.layers
         if self.method.layers and below and self.method.name == "layers":
             self._prefix = Prefix(self, self.stack, below, folder)
-            self._prefix.compute()
+            self._prefix.compute(tell)
 
     def _tokenise(self, texts: Texts) -> tuple[list[list[int]], Rows]:
         lists: list[list[int]] = [[] for _ in range(len(texts))]
@@ -179,7 +180,7 @@ class TransformerTower:
         """Give the vectors of texts, float32 (n, d)."""
         features = self.features(rows)
         with self.mixed(), self._prefix.below(rows) if self._prefix else contextlib.nullcontext():
-            vectors = self.model(features)["sentence_embedding"].float()
+            vectors: torch.Tensor = self.model(features)["sentence_embedding"].float()
         if self.encoder.similarity == "cosine":
             vectors = nn.functional.normalize(vectors, dim=1)
         return vectors
@@ -208,7 +209,9 @@ class TransformerTower:
             base.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("onnx", "openvino", ".*")
         )
         own = {
-            name for path in base.module_path(base.modules[0]).glob("*.safetensors") for name in tensor_shapes(path)
+            name
+            for path in base.module_path(base.modules[0]).glob("*.safetensors")
+            for name in tensor_shapes(path)
         }
         names = [str(module.get("path", "")) for module in base.modules]
         place = folder / names[0]
@@ -228,7 +231,7 @@ class TransformerTower:
 
 
 def _known(name: str, own: set[str]) -> bool:
-    """Whether the base has the tensor, perhaps under a prefix; what it lacks was made up when it was loaded."""
+    """Whether the base has the tensor, perhaps under a prefix; what it lacks was made up in loading."""
     return any(one == name or one.endswith(f".{name}") or name.endswith(f".{one}") for one in own)
 
 
@@ -251,7 +254,7 @@ def layer_stack(module: nn.Module) -> nn.ModuleList:
 
 
 @contextlib.contextmanager
-def swapped(stack: nn.ModuleList, layers: dict[int, nn.Module]) -> Iterator[None]:
+def swapped(stack: nn.ModuleList, layers: Mapping[int, nn.Module]) -> Iterator[None]:
     """Put other modules into the places of some layers for a while."""
     own = {place: stack[place] for place in layers}
     try:

@@ -13,34 +13,41 @@ from embedtune.settings import code_hash
 from embedtune.types import Encoder
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.material.base import Material
+from embedtune.weights.material.classification import ClassMaterial
+from embedtune.weights.material.retrieval import RetrievalMaterial
+from embedtune.weights.material.similarity import PairMaterial
 from embedtune.weights.methods_base import Method
 from embedtune.weights.tower import Tower
 
 if TYPE_CHECKING:
-    from embedtune.weights.flow import Asked
+    from embedtune.weights.reach import Asked
 
 
 def tower_of(method: Method, encoder: Encoder) -> Tower:
     """Load a base's weights, ready to be trained."""
+    inner: Any = uncached(encoder)
+    if method.base == "static":
+        from embedtune.weights.static import StaticTower
+
+        return StaticTower(inner)
     from embedtune.weights.transformer import TransformerTower
 
-    inner: Any = uncached(encoder)
     return TransformerTower(inner, method)
 
 
 def material_of(method: Method, asked: Asked, round_: Round) -> Material:
     """Give the task's steps and held-out rows."""
-    from embedtune.weights.material.retrieval import RetrievalMaterial
-
     inner: Any = uncached(asked.encoder)
     prompts: dict[str, str] = getattr(inner, "prompts", {"query": "", "document": ""})
     dataset, pool = asked.dataset, asked.pool
+    common = (method, asked.metric, asked.seed)
+    if dataset.task == "classification":
+        return ClassMaterial(pool, round_, asked.found.train_texts, prompts["document"], *common)
+    if dataset.task == "similarity":
+        return PairMaterial(pool, round_, dataset.document_texts, prompts["document"], *common)
     row = {name: number for number, name in enumerate(dataset.document_ids)}
-    texts = dataset.document_texts
-    documents = [texts[row[name]] for name in pool.document_ids]
-    return RetrievalMaterial(
-        pool, round_, asked.found.train_texts, documents, prompts, method, asked.metric, asked.seed
-    )
+    documents = [dataset.document_texts[row[name]] for name in pool.document_ids]
+    return RetrievalMaterial(pool, round_, asked.found.train_texts, documents, prompts, *common)
 
 
 def checkpoint_of(method: Method, asked: Asked) -> Checkpoint | None:

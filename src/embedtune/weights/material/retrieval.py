@@ -19,7 +19,7 @@ from embedtune.tuners.softmax import Batch
 from embedtune.types import Vectors
 from embedtune.weights.material.base import Step
 from embedtune.weights.methods_base import Method
-from embedtune.weights.texts import Rows, Texts
+from embedtune.weights.texts import Texts
 
 MINED = 8
 """Hard negatives that are found for a query; each pass takes some of them."""
@@ -70,7 +70,7 @@ class RetrievalMaterial:
         own = replace(problem.take(rows), relevance=round_.train[rows], outside=None, fixed=())
         inner = own.hold_out(0.1, method.validation, seed + 1)
         self._train = _training(own, inner.train, problem.relevance[rows])
-        self._query = self.texts.add([queries[row] for row in rows], prompts["query"])
+        self._query = self.texts.add([queries[row] for row in rows.tolist()], prompts["query"])
         position = {name: i for i, name in enumerate(problem.document_ids)}
         columns = [position[name] for name in self._train.document_ids]
         self._document = self.texts.add([documents[column] for column in columns], prompts["document"])
@@ -101,15 +101,18 @@ class RetrievalMaterial:
         asked, found = self._query[self._rows[batch.queries]], self._document[batch.columns]
         rows, place = np.unique(np.r_[asked, found], return_inverse=True)
         first, second = torch.from_numpy(place[: len(asked)]), torch.from_numpy(place[len(asked) :])
-        positive = tuple(map(torch.from_numpy, batch.positive))
-        masked = tuple(map(torch.from_numpy, batch.masked))
+        positive, masked = ([torch.from_numpy(x) for x in pair] for pair in (batch.positive, batch.masked))
         weight = torch.from_numpy(batch.weight)
 
         def loss(vectors: torch.Tensor) -> torch.Tensor:
             on = vectors.device
-            pairs = tuple(x.to(on) for x in positive), tuple(x.to(on) for x in masked)
             return info_nce(
-                vectors[first.to(on)], vectors[second.to(on)], pairs[0], weight.to(on), pairs[1], self._scale
+                vectors[first.to(on)],
+                vectors[second.to(on)],
+                (positive[0].to(on), positive[1].to(on)),
+                weight.to(on),
+                (masked[0].to(on), masked[1].to(on)),
+                self._scale,
             )
 
         return Step(rows, loss)
@@ -146,5 +149,3 @@ def _small(problem: Labelled, inner: Round, rng: np.random.Generator) -> Labelle
         document_ids=[held.document_ids[column] for column in columns],
         negatives=None,
     )
-
-

@@ -35,7 +35,7 @@ from embedtune.tuners.base import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.types import Encoder, Transform
 from embedtune.weights import RUNGS
-from embedtune.weights.reach import Asked, check_base, reach, rung_of
+from embedtune.weights.reach import Asked, check_base, check_checkpoint, reach, rung_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -121,8 +121,8 @@ def fine_tune(
     started = time.monotonic()
     limit = Budget(None if budget is None else started + seconds(budget), progress)
     rung = rung_of(method, layers)  # an unknown method is told before any work
-    if resume and checkpoint is None:
-        raise UserError("there is nothing to go on from", fix="name the checkpoint's folder")
+    kept = None if checkpoint is None else Path(checkpoint).expanduser()
+    check_checkpoint(kept, rung, resume=resume)
     clock = Clock(started)
 
     dataset, test = _read(data, test, unlabelled=unlabelled, task=task, roles=roles)
@@ -148,9 +148,7 @@ def fine_tune(
         if rung is None:
             choice = choose(pool, ladder=ladder, method=method, metric=deciding, seed=seed, budget=limit)
         if rung is not None or (method == "auto" and budget is not None):
-            asked = Asked(
-                dataset, encoder, found, pool, ladder, deciding, test, seed, limit, _path(checkpoint), resume
-            )
+            asked = Asked(dataset, encoder, found, pool, ladder, deciding, test, seed, limit, kept, resume)
             reached = reach(asked, rung, choice)
             if reached is not None:
                 before, model = (found, pool), reached.encoder
@@ -286,10 +284,6 @@ def _read(
             )
         dataset, test = join_test(dataset, read(test, task=task, roles=roles)), HELD_OUT
     return dataset, test
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given).expanduser()
 
 
 def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress | None) -> Collected:

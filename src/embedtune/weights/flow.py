@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,9 @@ from embedtune.tuners.identity import IdentityTuner
 from embedtune.types import Encoder
 from embedtune.weights.methods_base import Method
 from embedtune.weights.reach import Asked, Reached
+
+if TYPE_CHECKING:
+    from embedtune.weights.checkpoint import Checkpoint
 
 RUNG = 3
 """What it takes to ship weights: another model that encodes everything anew."""
@@ -60,8 +63,20 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
     Reached or None
         None where nothing was gained, or the time does not suffice.
     """
+    from embedtune.weights.work import checkpoint_of
+
+    kept = checkpoint_of(method, asked)
+    if kept is not None and asked.resume:
+        kept.load()  # one that does not fit is refused before any work
+    reached = _tune(method, asked, choice, kept)
+    if kept is not None:
+        shutil.rmtree(kept.folder, ignore_errors=True)
+    return reached
+
+
+def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None) -> Reached | None:
     from embedtune.weights.train import OutOfTime, train
-    from embedtune.weights.work import checkpoint_of, material_of, tower_of
+    from embedtune.weights.work import material_of, tower_of
 
     seed, budget = asked.seed, asked.budget
     started = time.monotonic()
@@ -69,7 +84,6 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
     pool = replace(asked.pool, fixed=(round_,))
     plain = choose(pool, ladder=asked.ladder, method="auto", metric=asked.metric, seed=seed, budget=budget)
     adapters = time.monotonic() - started
-    kept = checkpoint_of(method, asked)
     folder = Path(tempfile.mkdtemp(prefix="embedtune-")) if kept is None else kept.folder
     try:
         material = material_of(method, asked, round_)
@@ -99,7 +113,8 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
             raise UserError(str(late), where="budget", fix="give more time, or take method auto") from None
         return None
     finally:
-        _clean(folder, kept is not None)
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
     found = collect(asked.dataset, encoder, test=asked.test, progress=budget.progress)
     tuned_pool = replace(like(found.train, pool), fixed=(round_,))
     label = f"{method.name} × {trained.strength:g}"
@@ -109,8 +124,6 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
     joined = _joined(plain, weights, label, forced=choice is None)
     if joined is None:
         return None
-    if kept is not None:
-        shutil.rmtree(kept.folder, ignore_errors=True)
     note = f"held-out gain of the weights alone {trained.gain:+.3f}, followed to {trained.strength:g}"
     return Reached(encoder, replace(found, train=_fixed(found.train, tuned_pool)), tuned_pool, joined, note)
 
@@ -221,8 +234,3 @@ def _enough(left: float, needed: float) -> None:
         raise OutOfTime(
             f"tuning weights would take {needed:.0f} s at least, and {max(left, 0):.0f} s are left"
         )
-
-
-def _clean(folder: Path, kept: bool) -> None:
-    if not kept:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -76,6 +76,24 @@ def rung_of(method: str, layers: int | None) -> Method | None:
     return None
 
 
+def check_checkpoint(folder: Path | None, method: Method | None, *, resume: bool) -> None:
+    """Refuse to go on from nothing, and to begin anew where an unfinished training is kept.
+
+    Raises
+    ------
+    UserError
+        When either is asked for.
+    """
+    kept = folder is not None and (folder / "state.json").is_file()
+    if resume and not kept:
+        where = None if folder is None else str(folder)
+        raise UserError("there is no checkpoint to go on from", where=where, fix="run without --resume")
+    if kept and not resume and method is not None:
+        raise UserError(
+            "an unfinished training is kept here", where=str(folder), fix="go on with --resume, or delete it"
+        )
+
+
 def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached | None:
     """Tune weights, where that is possible.
 

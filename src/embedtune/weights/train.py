@@ -276,15 +276,17 @@ class _Run:
                 break
             self._step(step)
             history.step += 1
-            if history.step in looks:
+            looked = history.step in looks
+            if looked:
                 self.look()
             self._tell()
-            if time.monotonic() - self.saved > self.method.checkpoint_every:
+            if looked or time.monotonic() - self.saved > self.method.checkpoint_every:
                 self.save()
         if history.waited < self.method.patience and (
             not history.checks or history.checks[-1][0] != history.step
         ):
             self.look()
+            self.save()
 
     def _steps(self) -> Iterator[Step]:
         """Make the steps from the next one on; what they are depends on their number and the seed alone."""

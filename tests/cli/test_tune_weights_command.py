@@ -37,7 +37,7 @@ def many(tmp_path: Path) -> Path:
 def test_ctrl_c_keeps_the_best_so_far_and_resume_goes_on(start, run, many, deep_model, tmp_path):
     out, kept = tmp_path / "tuned", tmp_path / "tuned.checkpoint"
     arguments = ("tune", many, "--base", deep_model, "--out", out, "--method", "layers", "--layers", 1)
-    process = start(*arguments)
+    process = start(*arguments, PYTHONPATH=str(Path(embedtune.__file__).parents[1]))
     try:
         started = time.monotonic()
         while not (kept / "state.json").is_file() and process.poll() is None:

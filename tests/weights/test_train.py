@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -222,27 +223,28 @@ tower.save(out / "model")
 
 
 def test_a_killed_process_goes_on_to_the_same_bytes(
-    rows: list[dict[str, str]], deep_model: Path, tmp_path: Path
+    rows: list[dict[str, str]], deep_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = tmp_path / "rows.json"
+    data, script = tmp_path / "rows.json", tmp_path / "script.py"
     data.write_text(json.dumps(rows))
+    script.write_text(KILLED)
+    for name in ("whole", "broken"):
+        (tmp_path / name).mkdir()
+
+    def command(name: str, *more: str) -> list[str]:
+        return [str(script), str(data), str(deep_model), str(tmp_path / name), *more]
+
     source = str(Path(embedtune.__file__).parents[1])
-
-    def start(name: str, *more: str) -> subprocess.Popen[bytes]:
-        out = tmp_path / name
-        out.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", KILLED, str(data), str(deep_model), str(out), *more]
-        return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": source})
-
-    broken, marker = start("broken"), tmp_path / "broken/kept/state.json"
+    broken = subprocess.Popen([sys.executable, *command("broken")], env={**os.environ, "PYTHONPATH": source})
+    marker = tmp_path / "broken/kept/state.json"
     while not (marker.exists() and json.loads(marker.read_text())["step"] >= 5):
         assert broken.poll() is None
         time.sleep(0.01)
     broken.send_signal(signal.SIGKILL)
     broken.wait()
-    whole = start("whole")
-    assert start("broken", "--resume").wait() == 0
-    assert whole.wait() == 0
+    for line in (command("whole"), command("broken", "--resume")):
+        monkeypatch.setattr(sys, "argv", line)
+        runpy.run_path(str(script))
     a, b = (tmp_path / name / "model" / "model.safetensors" for name in ("whole", "broken"))
     assert a.read_bytes() == b.read_bytes()
     assert a.read_bytes() != (deep_model / "model.safetensors").read_bytes()

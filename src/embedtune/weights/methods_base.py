@@ -20,6 +20,8 @@ class Method:
     """Step size at its highest: after the warm-up; it falls to zero in a straight line."""
     passes: float = 2.0
     """Passes over the training rows, unless the time ends or nothing is gained any more."""
+    least_steps: int = 60
+    """Steps taken at least, so that few labels are learnt too."""
     batch: int = 64
     """Rows a step: queries, labelled items or pairs."""
     hard: int = 1

@@ -180,7 +180,7 @@ class _Run:
     def begin(self) -> None:
         """Measure what a step takes, and plan."""
         history, steps = self.history, self.material.steps(0)
-        history.total = max(1, math.ceil(self.method.passes * len(steps)))
+        history.total = max(self.method.least_steps, math.ceil(self.method.passes * len(steps)))
         history.precision, history.seconds_a_step = self._measured(steps)
         self._take(history.precision)
         left = self.budget.left - self.reserve

@@ -35,7 +35,7 @@ from embedtune.tuners.base import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.types import Encoder, Transform
 from embedtune.weights import RUNGS
-from embedtune.weights.reach import Asked, check_base, check_checkpoint, reach, rung_of
+from embedtune.weights.reach import Asked, Reached, check_base, check_checkpoint, reach, rung_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -122,7 +122,7 @@ def fine_tune(
     limit = Budget(None if budget is None else started + seconds(budget), progress)
     rung = rung_of(method, layers)  # an unknown method is told before any work
     kept = None if checkpoint is None else Path(checkpoint).expanduser()
-    check_checkpoint(kept, rung, resume=resume)
+    check_checkpoint(kept, weights=rung is not None or budget is not None, resume=resume)
     clock = Clock(started)
 
     dataset, test = _read(data, test, unlabelled=unlabelled, task=task, roles=roles)
@@ -141,7 +141,7 @@ def fine_tune(
     transform: Transform = Identity()
     pool, deciding = found.train, metric or found.metrics[0]
     before: tuple[Collected, Problem] | None = None
-    model = encoder
+    model, reached = encoder, None
     if found.labels >= FEWEST:
         pool = found.train.pooled(seed)
         ladder = LADDERS[dataset.task]
@@ -150,7 +150,7 @@ def fine_tune(
         if rung is not None or (method == "auto" and budget is not None):
             asked = Asked(dataset, encoder, found, pool, ladder, deciding, test, seed, limit, kept, resume)
             reached = reach(asked, rung, choice)
-            if reached is not None:
+            if isinstance(reached, Reached):
                 before, model = (found, pool), reached.encoder
                 found, pool, choice = reached.found, reached.pool, reached.choice
         if choice is not None:
@@ -158,6 +158,9 @@ def fine_tune(
     clock.stop("tune")
 
     verdict = judge(dataset, found, pool, choice, transform, deciding, seed, clock, limit, before)
+    if reached is not None:
+        told = reached if isinstance(reached, str) else reached.note
+        verdict = replace(verdict, reasons=[*verdict.reasons, told])
     keep = verdict.decision == "tune" or force
     shipped = transform if keep else Identity()
     if not keep and before is not None:
@@ -179,7 +182,9 @@ def fine_tune(
         },
         seed=seed,
         head=head,
-        settings=settings_of(method=method, metric=deciding, test=test, force=force),
+        settings=settings_of(
+            method=method if layers is None else f"{method} {layers}", metric=deciding, test=test, force=force
+        ),
     )
 
 

@@ -211,3 +211,33 @@ def test_layers_are_counted_for_their_method_alone() -> None:
         rung_of("full", 3)
     with pytest.raises(UserError, match=r"no tuner called 'fulll'; .*layers, lora, full, table"):
         rung_of("fulll", None)
+
+
+def test_tuned_weights_are_saved_whatever_map_comes_after_them(
+    deep_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedtune import stock
+    from embedtune.artifact import Tuned
+    from embedtune.probes import uncached
+
+    encoder: Any = load_encoder(str(deep_model))
+    monkeypatch.setattr(stock, "_obstacle", lambda *_: "a map that has no module")
+    monkeypatch.setattr(uncached(encoder), "tuned_from", {"name": "a", "fingerprint": "b"}, raising=False)
+    tuned = Tuned(encoder)
+    tuned.save(tmp_path / "out")
+    assert tuned.manifest["stock_loader"] == "none"
+    monkeypatch.setattr("embedtune.deferred.load_encoder", _only_from_a_view(load_encoder))
+    loaded = load(tmp_path / "out", verify="full")
+    np.testing.assert_allclose(
+        loaded.encode_queries(["red eye"]), tuned.encode_queries(["red eye"]), atol=1e-5
+    )
+
+
+def _only_from_a_view(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Open nothing by its name alone."""
+
+    def opened(name: str, **options: Any) -> Any:
+        assert name.startswith("transformer:"), name
+        return plain(name, **options)
+
+    return opened

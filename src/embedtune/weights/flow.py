@@ -45,7 +45,7 @@ SHARE, MOST = 0.2, 800
 log = logging.getLogger(__name__)
 
 
-def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> Reached | None:
+def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> Reached | str:
     """Train weights, put adapters on top, and say whether that is better than adapters on the base.
 
     Parameters
@@ -55,13 +55,18 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
     asked : Asked
         Data, base, and what was made of them.
     choice : Choice, optional
-        What was chosen without weights: the result is None where that is as good. Without it weights are
-        forced: the best of them is shown, and only the verdict may refuse it.
+        What was chosen without weights: it stays where it is as good. Without it weights are forced: the
+        best of them is shown, and only the verdict may refuse it.
 
     Returns
     -------
-    Reached or None
-        None where nothing was gained, or the time does not suffice.
+    Reached or str
+        Why not, in a line, where nothing was gained or the time does not suffice.
+
+    Raises
+    ------
+    UserError
+        When weights are forced, and the time does not suffice.
     """
     from embedtune.weights.work import checkpoint_of
 
@@ -74,7 +79,7 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
     return reached
 
 
-def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None) -> Reached | None:
+def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None) -> Reached | str:
     from embedtune.weights.train import OutOfTime, train
     from embedtune.weights.work import material_of, tower_of
 
@@ -105,13 +110,12 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
         )
         log.info("weights (%s): %s", method.name, asdict(trained.history))
         if not trained.strength:
-            return None
+            return "tuned weights gained nothing on rows held out of their training"
         encoder = _saved(tower.save, asked.encoder, method)
     except OutOfTime as late:
-        budget.tell(f"tune weights: {late}", 1, 1)
         if choice is None:
             raise UserError(str(late), where="budget", fix="give more time, or take method auto") from None
-        return None
+        return f"no weights were tuned: {late}"
     finally:
         if kept is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -122,9 +126,11 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
         tuned_pool, ladder=asked.ladder, method="auto", metric=asked.metric, seed=seed, budget=budget
     )
     joined = _joined(plain, weights, label, forced=choice is None)
+    best, other = (max(one.tried[1:], key=lambda t: t.mean, default=one.tried[0]) for one in (weights, plain))
+    reached = f"{max(best.mean, weights.tried[0].mean):.3f}, and {other.mean:.3f} without"
+    note = f"on the {len(round_.held)} rows held out, tuned weights reach {reached}"
     if joined is None:
-        return None
-    note = f"held-out gain of the weights alone {trained.gain:+.3f}, followed to {trained.strength:g}"
+        return f"{note}: not better by more than chance"
     return Reached(encoder, replace(found, train=_fixed(found.train, tuned_pool)), tuned_pool, joined, note)
 
 
@@ -148,7 +154,7 @@ def _fixed(train: Any, pool: Any) -> Any:
 
 
 def _joined(plain: Choice, weights: Choice, label: str, *, forced: bool) -> Choice | None:
-    """Judge adapters on the base and adapters on tuned weights together; None where the former are as good.
+    """Judge adapters on the base and on tuned weights together; None where the former are as good.
 
     The scores of both are of the same held-out rows; what they gain on is the base.
     """

@@ -76,7 +76,7 @@ def rung_of(method: str, layers: int | None) -> Method | None:
     return None
 
 
-def check_checkpoint(folder: Path | None, method: Method | None, *, resume: bool) -> None:
+def check_checkpoint(folder: Path | None, *, weights: bool, resume: bool) -> None:
     """Refuse to go on from nothing, and to begin anew where an unfinished training is kept.
 
     Raises
@@ -88,13 +88,13 @@ def check_checkpoint(folder: Path | None, method: Method | None, *, resume: bool
     if resume and not kept:
         where = None if folder is None else str(folder)
         raise UserError("there is no checkpoint to go on from", where=where, fix="run without --resume")
-    if kept and not resume and method is not None:
+    if kept and not resume and weights:
         raise UserError(
             "an unfinished training is kept here", where=str(folder), fix="go on with --resume, or delete it"
         )
 
 
-def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached | None:
+def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached | str | None:
     """Tune weights, where that is possible.
 
     Parameters
@@ -108,9 +108,9 @@ def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached
 
     Returns
     -------
-    Reached or None
-        None where labels are too few, the base has no weights to tune or, unless a method is forced,
-        where nothing was gained or the time does not suffice.
+    Reached, str or None
+        Why not, in a line, where nothing was gained or, unless a method is forced, the time does not
+        suffice. None where labels are too few or the base has no weights to tune.
     """
     if asked.found.labels < FEWEST or asked.found.made:
         return None

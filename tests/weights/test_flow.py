@@ -236,8 +236,8 @@ def test_tuned_weights_are_saved_whatever_map_comes_after_them(
 def _only_from_a_view(plain: Callable[..., Any]) -> Callable[..., Any]:
     """Open nothing by its name alone."""
 
-    def opened(name: str, **options: Any) -> Any:
-        assert name.startswith("transformer:"), name
-        return plain(name, **options)
+    def opened(place: str, **options: Any) -> Any:
+        assert place.startswith("transformer:"), place
+        return plain(place, **options)
 
     return opened

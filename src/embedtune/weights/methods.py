@@ -53,7 +53,7 @@ class Table(Method):
 
     name: ClassVar[str] = "table"
     base: ClassVar[str] = "static"
-    rate: float = 2e-2
+    rate: float = 6e-2
     """In units of the table's root mean square."""
     passes: float = 6.0
     batch: int = 128

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ class StaticTower:
     """The token table of a static model.
 
     The table is brought to a mean square of 1, so that one step size fits every model, and is saved in its
-    own units. Tokens that no training text has stay where they are.
+    own units. Only the rows of tokens that the texts have are trained, so that a step costs those; all
+    others stay where they are.
 
     Parameters
     ----------
@@ -33,24 +35,30 @@ class StaticTower:
     def __init__(self, encoder: StaticEncoder) -> None:
         self.encoder = encoder
         self._unit = max(float(np.sqrt(np.mean(encoder.table**2))), 1e-12)
-        self.table = nn.Parameter(torch.from_numpy(encoder.table / np.float32(self._unit)))
+        self.rows = np.arange(0)
+        """Rows of the model's table that the texts have, ascending, (u,)."""
+        self.table = nn.Parameter(torch.empty(0, encoder.dimension))
         self.tokens = Tokens.of([])
         self.per_token = 8.0 * encoder.dimension
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Give the table."""
+        """Give the rows that are trained."""
         return {"table": self.table}
 
     def read(self, texts: Texts, folder: Path, tell: Tell | None = None) -> None:
-        """Tokenise the texts as the encoder does."""
+        """Tokenise the texts as the encoder does, and take the rows of their tokens."""
         lists = [row for rows in self.encoder._token_rows([text for _, text in texts.items]) for row in rows]
-        self.tokens = Tokens.of(lists)
+        tokens = Tokens.of(lists)
+        ids = np.clip(tokens.ids, 0, len(self.encoder.table) - 1)
+        self.rows, place = np.unique(ids, return_inverse=True)
+        self.tokens = replace(tokens, ids=place.astype(np.int32))
+        self.table = nn.Parameter(torch.from_numpy(self.encoder.table[self.rows] / np.float32(self._unit)))
 
     def __call__(self, rows: Rows) -> torch.Tensor:
         """Give the vectors of texts, float32 (n, d); zeros for a text without any known token."""
         lengths = self.tokens.lengths[rows]
         ids = np.concatenate([self.tokens[row] for row in rows] or [np.empty(0, np.int32)]).astype(np.int64)
-        tokens = torch.from_numpy(np.clip(ids, 0, len(self.table) - 1))
+        tokens = torch.from_numpy(ids)
         starts = torch.from_numpy(np.cumsum(lengths) - lengths)
         vectors = nn.functional.embedding_bag(tokens, self.table, starts, mode="mean")
         if self.encoder.similarity == "cosine":
@@ -68,7 +76,8 @@ class StaticTower:
         Where the base leaves unknown tokens out, their row is zero: it adds nothing to a direction. A
         limit of tokens is not kept: texts are read to their end.
         """
-        table = (self.table.detach().numpy() * np.float32(self._unit)).astype(np.float32)
+        table = self.encoder.table.copy()
+        table[self.rows] = self.table.detach().numpy() * np.float32(self._unit)
         unknown = self.encoder._unknown
         if unknown is not None:
             table[unknown] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from embedtune.data.join import join_test
 from embedtune.data.pairs import pairs_from_structure
 from embedtune.decision import Clock, classifier, judge, on_test
 from embedtune.encoders import load_encoder
-from embedtune.errors import DataError, UserError
+from embedtune.errors import DataError, MissingExtra, UserError
 from embedtune.judging.classified import MULTI, SINGLE
 from embedtune.judging.comparison import Gain
 from embedtune.judging.correlation import CORRELATIONS
@@ -207,7 +208,8 @@ def evaluate(
     model : Tuned, Encoder, str or pathlib.Path
         What is judged; a name or path is loaded, an artifact's folder as an artifact.
     against : Tuned, Encoder, str or pathlib.Path, optional
-        What it is compared with; the model's own base unless given.
+        What it is compared with; the model's own base unless given. Where the weights were tuned and the
+        model that they come from is not found by its name, that is the tuned weights without a map.
     split : str
         The judgements that count. Where the data has but one split, that one is taken.
     metric : str, optional
@@ -225,7 +227,8 @@ def evaluate(
     dataset = read(data)
     if metric is not None:
         _checked_metric(dataset, metric)
-    judged, other = open_model(model), None if against is None else open_model(against)
+    judged = open_model(model)
+    other = _origin(judged) if against is None else open_model(against)
     if split not in dataset.splits:
         if len(dataset.splits) != 1:
             raise DataError(
@@ -274,6 +277,20 @@ def seconds(budget: str | float) -> float:
             f"the budget {budget!r} is no time above zero", fix="write for example '10m' or '90s'"
         )
     return value
+
+
+def _origin(model: Tuned) -> Tuned | None:
+    """Give the model that tuned weights come from, where it can be found."""
+    origin = getattr(model.encoder, "tuned_from", None)
+    if origin is None:
+        return None
+    known: Encoder | None = getattr(model.encoder, "origin", None)  # of a model tuned in this process
+    if known is not None:
+        return Tuned(known)
+    with contextlib.suppress(UserError, MissingExtra):
+        encoder = load_encoder(origin["name"])
+        return Tuned(encoder) if encoder.fingerprint == origin["fingerprint"] else None
+    return None
 
 
 def _read(

@@ -89,8 +89,14 @@ def describe_base(encoder: Encoder) -> dict[str, Any]:
         "max_tokens": encoder.max_tokens,
         "prompts": getattr(encoder, "prompts", {}),
         "fingerprint": encoder.fingerprint,
-        **({"tuned_from": tuned_from} if (tuned_from := getattr(inner, "tuned_from", None)) else {}),
+        **_origin(inner),
     }
+
+
+def _origin(inner: Any) -> dict[str, Any]:
+    """Give the model that an encoder's weights were tuned from, as the manifest names it; else nothing."""
+    origin: dict[str, str] | None = getattr(inner, "tuned_from", None)
+    return {"tuned_from": {**origin, "name": _portable(origin["name"])}} if origin else {}
 
 
 def open_base(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
@@ -132,7 +138,10 @@ def _open_own_files(folder: Path, manifest: Mapping[str, Any]) -> Encoder:
     except BaseException:
         shutil.rmtree(view, ignore_errors=True)
         raise
-    weakref.finalize(uncached(encoder), shutil.rmtree, view, True)
+    opened: Any = uncached(encoder)
+    if entry.get("tuned_from"):
+        opened.tuned_from = entry["tuned_from"]
+    weakref.finalize(opened, shutil.rmtree, view, True)
     return encoder
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune import fine_tune, load
+from embedtune import evaluate, fine_tune, load
 from embedtune.encoders import load_encoder
 from embedtune.errors import UserError
 from embedtune.judging.labelled import Labelled
@@ -57,7 +57,13 @@ def test_tuned_weights_are_judged_saved_and_loaded(
     texts = ["heart ache", "red skin itch"]
     loaded = load(tmp_path / "out", verify="full")
     np.testing.assert_allclose(loaded.encode_queries(texts), tuned.encode_queries(texts), atol=1e-5)
-    assert tuned.manifest["base"]["tuned_from"]["name"] == load_encoder(str(deep_model)).name
+    assert tuned.manifest["base"]["tuned_from"]["name"] == "deep"  # no path of this machine
+    found = evaluate(rows, model=tuned)
+    assert (found.base.overall, found.tuned.overall) == pytest.approx(
+        (verdict.base.overall, verdict.tuned.overall)
+    )
+    again = loaded.save(tmp_path / "again")  # what was loaded can be saved, whatever there was before
+    np.testing.assert_allclose(load(again).encode_queries(texts), tuned.encode_queries(texts), atol=1e-5)
     if tuned.manifest["stock_loader"] == "exact":
         model = library.SentenceTransformer(str(tmp_path / "out"), device="cpu")
         np.testing.assert_allclose(model.encode_query(texts), tuned.encode_queries(texts), atol=1e-5)

@@ -212,6 +212,7 @@ def _saved(save: Callable[[Path], None], base: Encoder, method: Method) -> Encod
         raise
     opened: Any = uncached(encoder)
     opened.tuned_from = {"name": base.name, "fingerprint": base.fingerprint}
+    opened.origin = base
     weakref.finalize(opened, shutil.rmtree, folder, True)
     return encoder
 

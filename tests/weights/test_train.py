@@ -23,7 +23,8 @@ from embedtune.errors import ArtifactError, UserError
 from embedtune.tuners.base import Budget
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.methods import Full, Layers, Method
-from embedtune.weights.train import Interrupted, OutOfTime, Trained, schedule, train
+from embedtune.weights.plan import Interrupted, OutOfTime, Trained, schedule
+from embedtune.weights.train import train
 from embedtune.weights.work import material_of, tower_of
 
 QUICK = Full(rate=2e-3, passes=2, batch=16, checks=4, precision="float32")

@@ -80,7 +80,8 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
 
 
 def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None) -> Reached | str:
-    from embedtune.weights.train import OutOfTime, train
+    from embedtune.weights.plan import OutOfTime
+    from embedtune.weights.train import train
     from embedtune.weights.work import material_of, tower_of
 
     seed, budget = asked.seed, asked.budget
@@ -235,7 +236,7 @@ def _texts(asked: Asked) -> int:
 
 def _enough(left: float, needed: float) -> None:
     """Raise OutOfTime where what has to be done besides training takes all that is left."""
-    from embedtune.weights.train import OutOfTime
+    from embedtune.weights.plan import OutOfTime
 
     if needed > left:
         raise OutOfTime(

@@ -28,6 +28,7 @@ SECTIONS = (
     "trust",
     "speed",
     "encoding",
+    "weights",
     "memory",
     "api",
 )

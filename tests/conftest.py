@@ -79,7 +79,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
-def make_tiny_model(folder: Path, *, seed: int = 0, prompts: dict[str, str] | None = None) -> Path:
+@pytest.fixture(scope="session")
+def deep_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the same with two layers."""
+    return make_tiny_model(tmp_path_factory.mktemp("models") / "deep", layers=2)
+
+
+def make_tiny_model(
+    folder: Path, *, seed: int = 0, prompts: dict[str, str] | None = None, layers: int = 1
+) -> Path:
     """Write the model of :func:`tiny_model`."""
     torch = pytest.importorskip("torch")
     pytest.importorskip("sentence_transformers")
@@ -106,7 +114,7 @@ def make_tiny_model(folder: Path, *, seed: int = 0, prompts: dict[str, str] | No
         config = BertConfig(
             vocab_size=len(vocabulary),
             hidden_size=32,
-            num_hidden_layers=1,
+            num_hidden_layers=layers,
             num_attention_heads=2,
             intermediate_size=64,
             max_position_embeddings=32,

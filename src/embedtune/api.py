@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from embedtune.artifact import Tuned
+from embedtune.chosen import Chosen, choose_of_all
 from embedtune.collect import HELD_OUT, Collected, collect
 from embedtune.collect.probes import probes_of
 from embedtune.data import read
@@ -23,7 +25,7 @@ from embedtune.data.slices import as_names, slice_values
 from embedtune.data.written import QueryWriter
 from embedtune.decision import Clock, classifier, judge, on_test
 from embedtune.encoders import load_encoder
-from embedtune.errors import DataError, UserError
+from embedtune.errors import DataError, MissingExtra, UserError
 from embedtune.judging.classified import MULTI, SINGLE
 from embedtune.judging.comparison import Gain
 from embedtune.judging.correlation import CORRELATIONS
@@ -38,10 +40,10 @@ from embedtune.settings import settings_of
 from embedtune.sizes import Dims, checked_dims, widths, with_sizes
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
-from embedtune.tuners.auto import Choice, choose
 from embedtune.tuners.base import Budget
-from embedtune.tuners.ladders import LADDERS
-from embedtune.types import Encoder, Transform
+from embedtune.types import Encoder
+from embedtune.weights import RUNGS
+from embedtune.weights.reach import check_base, check_checkpoint, rung_of
 
 Progress = Callable[[str, int, int], None]
 
@@ -66,6 +68,9 @@ def fine_tune(
     precision: float | None = None,
     dims: Dims = None,
     most_bytes: int | None = None,
+    layers: int | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -78,7 +83,9 @@ def fine_tune(
     data : path, list of dicts, DataFrame, Arrow table or Dataset
         Whatever :func:`embedtune.data.read` reads.
     method : str
-        ``"auto"`` tries several and chooses; or the name of one, see :data:`embedtune.tuners.TUNERS`.
+        ``"auto"`` tries several and chooses; or the name of one, see :data:`embedtune.tuners.TUNERS`
+        for those that map vectors, and :data:`embedtune.weights.RUNGS` for those that change the
+        model's weights. ``"auto"`` changes weights only where a budget is given and suffices.
     budget : str or float, optional
         Time for everything: ``"10m"``, ``"90s"``, or seconds. Without one, as long as it takes.
     test : str
@@ -117,6 +124,12 @@ def fine_tune(
         tuned vectors; a number tries that one alone. See :mod:`embedtune.sizes`.
     most_bytes : int, optional
         Bytes that a document's vector may have; ``dims="auto"`` where dims is not given.
+    layers : int, optional
+        For method ``"layers"``: how many are trained, from the top; 2 unless given.
+    checkpoint : path, optional
+        A folder in which the training of weights keeps its state while it runs.
+    resume : bool
+        Go on from the state in ``checkpoint``: the result is that of a run without a break.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -141,86 +154,82 @@ def fine_tune(
     """
     started = time.monotonic()
     limit = Budget(None if budget is None else started + seconds(budget), progress)
-    if method != "auto":
-        TUNERS[method]  # an unknown method is told before any work
-    keep = checked_share(keep)
-    dims = checked_dims(dims, most_bytes)
+    rung = rung_of(method, layers)  # an unknown method is told before any work
+    kept = None if checkpoint is None else Path(checkpoint).expanduser()
+    check_checkpoint(kept, weights=rung is not None or budget is not None, resume=resume)
+    keep, dims, slices = checked_share(keep), checked_dims(dims, most_bytes), as_names(slices)
+    for_maps = keep is not None or dims is not None
+    if rung is not None and for_maps:
+        what = f"keep and dims are for maps, and method {method!r} tunes weights"
+        raise UserError(what, fix="leave one of them out")
     clock = Clock(started)
 
-    slices = as_names(slices)
-    if writer is not None and not unlabelled:
-        raise UserError("writer is for data without labels", fix="pass unlabelled=True too")
-    if unlabelled:  # what is made of a collection has no columns
-        told = partial(progress, "write queries") if progress else None
-        dataset = writer.dataset(data, progress=told) if writer else pairs_from_structure(data)
-    else:
-        dataset = read(data, task=task, roles=roles, slices=slices)
-    if test not in (*dataset.splits, HELD_OUT, "none"):
-        if not Path(test).exists():
-            raise DataError(
-                f"{test!r} is neither a split of the data nor a file",
-                fix=f"choose from {', '.join(dataset.splits)}, or give a path",
-            )
-        dataset, test = join_test(dataset, read(test, task=task, roles=roles, slices=slices)), HELD_OUT
+    dataset = _labels(data, unlabelled, writer, task, roles, slices, progress)
+    dataset, test = _with_test(dataset, test, task=task, roles=roles, slices=slices)
     _checked_method(dataset, method)
     checked_dims(dims, most_bytes, dataset.task)
-    if metric is not None:
-        _checked_metric(dataset, metric)
-    for name in slices:
-        slice_values(dataset, name)  # a column that cannot be used is told before any work
+    _checked_metric(dataset, metric)
+    _checked_slices(dataset, slices)
     check_sameness(dataset, same_at, precision)
     clock.stop("read")
 
     encoder = load_encoder(base_model)
     widths(dims, encoder.dimension)  # too many are told before the work
+    check_base(rung, encoder)
     found = collect(dataset, encoder, test=test, progress=progress)
-    enough = found.labels >= FEWEST
-    probes = (
-        probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress) if enough else None
-    )
+    probes = None
+    if found.labels >= FEWEST:
+        probes = probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress)
     clock.stop("encode")
 
-    choice: Choice | None = None
-    transform: Transform = Identity()
-    pool, deciding = found.train, metric or found.metrics[0]
+    deciding = metric or found.metrics[0]
     parts = Sliced(*(slices_of(dataset, slices, rows) for rows in (found.train_from, found.test_from)))
-    if enough:
-        pool = found.train.pooled(seed)
-        ladder = LADDERS[dataset.task]
-        choice = choose(
-            pool,
-            ladder=ladder,
-            method=method,
-            metric=deciding,
-            seed=seed,
-            budget=limit,
-            slices=parts.train,
-            keep=Keep(keep, probes) if probes and keep is not None else None,
-        )
-        transform = choice.fit(seed, limit)
+    best = choose_of_all(
+        dataset,
+        encoder,
+        found,
+        method=method,
+        rung=rung,
+        weights_too=method == "auto" and budget is not None and not for_maps,
+        metric=deciding,
+        test=test,
+        seed=seed,
+        budget=limit,
+        slices=parts.train,
+        keep=Keep(keep, probes) if probes and keep is not None else None,
+        checkpoint=kept,
+        resume=resume,
+    )
+    transform = best.choice.fit(seed, limit) if best.choice else Identity()
     clock.stop("tune")
 
     verdict = judge(
         dataset,
-        found,
-        pool,
-        choice,
+        best.found,
+        best.pool,
+        best.choice,
         transform,
         deciding,
         seed,
         clock,
         limit,
         slices=parts,
-        probes=probes,
+        probes=None if best.before else probes,
         keep=keep,
+        before=best.before,
     )
+    if best.note is not None:
+        verdict = replace(verdict, reasons=[*verdict.reasons, best.note])
     better = verdict.decision == "tune" or force
     shipped = transform if better else Identity()
     if dims is not None:
-        shipped, verdict = with_sizes(found, choice, shipped, verdict, dims, most_bytes, seed, clock, limit)
-    head = classifier(found, choice, shipped, seed, progress)
+        sizes = dims, most_bytes
+        shipped, verdict = with_sizes(found, best.choice, shipped, verdict, *sizes, seed, clock, limit)
+    if not better and best.before is not None:
+        best = Chosen(encoder, *best.before)
+    head = classifier(best.found, best.choice, shipped, seed, progress)
     return Tuned(
-        encoder,
+        best.encoder,
         shipped,
         verdict=verdict,
         metrics={"metric": deciding, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)},
@@ -237,7 +246,7 @@ def fine_tune(
         seed=seed,
         head=head,
         threshold=threshold_of(
-            found, choice if better else None, same_at=same_at, precision=precision, seed=seed
+            best.found, best.choice if better else None, same_at=same_at, precision=precision, seed=seed
         ),
         settings=settings_of(
             method=method,
@@ -250,6 +259,7 @@ def fine_tune(
             precision=precision,
             dims=dims,
             most_bytes=most_bytes,
+            layers=layers,
         ),
     )
 
@@ -274,7 +284,8 @@ def evaluate(
     model : Tuned, Encoder, str or pathlib.Path
         What is judged; a name or path is loaded, an artifact's folder as an artifact.
     against : Tuned, Encoder, str or pathlib.Path, optional
-        What it is compared with; the model's own base unless given.
+        What it is compared with; the model's own base unless given. Where the weights were tuned and the
+        model that they come from is not found by its name, that is the tuned weights without a map.
     split : str
         The judgements that count. Where the data has but one split, that one is taken.
     metric : str, optional
@@ -293,11 +304,10 @@ def evaluate(
     """
     slices = as_names(slices)
     dataset = read(data, slices=slices)
-    for name in slices:
-        slice_values(dataset, name)
-    if metric is not None:
-        _checked_metric(dataset, metric)
-    judged, other = open_model(model), None if against is None else open_model(against)
+    _checked_slices(dataset, slices)
+    _checked_metric(dataset, metric)
+    judged = open_model(model)
+    other = _origin(judged) if against is None else open_model(against)
     if split not in dataset.splits:
         if len(dataset.splits) != 1:
             raise DataError(
@@ -351,6 +361,53 @@ def seconds(budget: str | float) -> float:
     return value
 
 
+def _origin(model: Tuned) -> Tuned | None:
+    """Give the model that tuned weights come from, where it can be found."""
+    origin = getattr(model.encoder, "tuned_from", None)
+    if origin is None:
+        return None
+    known: Encoder | None = getattr(model.encoder, "origin", None)  # of a model tuned in this process
+    if known is not None:
+        return Tuned(known)
+    with contextlib.suppress(UserError, MissingExtra):
+        encoder = load_encoder(origin["name"])
+        return Tuned(encoder) if encoder.fingerprint == origin["fingerprint"] else None
+    return None
+
+
+def _labels(
+    data: Any,
+    unlabelled: bool,
+    writer: QueryWriter | None,
+    task: Any,
+    roles: dict[str, str | None] | None,
+    slices: Sequence[str],
+    progress: Progress | None,
+) -> Dataset:
+    """Read the data; make labels where it has none. What is made has no columns to slice by."""
+    if not unlabelled:
+        if writer is not None:
+            raise UserError("writer is for data without labels", fix="pass unlabelled=True too")
+        return read(data, task=task, roles=roles, slices=slices)
+    if writer is None:
+        return pairs_from_structure(data)
+    return writer.dataset(data, progress=partial(progress, "write queries") if progress else None)
+
+
+def _with_test(
+    dataset: Dataset, test: str, *, task: Any, roles: dict[str, str | None] | None, slices: Sequence[str]
+) -> tuple[Dataset, str]:
+    """Read what judges, where that is a file; give the name of the split that judges."""
+    if test in (*dataset.splits, HELD_OUT, "none"):
+        return dataset, test
+    if not Path(test).exists():
+        raise DataError(
+            f"{test!r} is neither a split of the data nor a file",
+            fix=f"choose from {', '.join(dataset.splits)}, or give a path",
+        )
+    return join_test(dataset, read(test, task=task, roles=roles, slices=slices)), HELD_OUT
+
+
 def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress | None) -> Collected:
     """Give the rows of one split as those that judge.
 
@@ -378,8 +435,16 @@ def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress 
     )
 
 
-def _checked_metric(dataset: Dataset, metric: str) -> None:
+def _checked_slices(dataset: Dataset, slices: Sequence[str]) -> None:
+    """Refuse a column that cannot be used, before any work."""
+    for name in slices:
+        slice_values(dataset, name)
+
+
+def _checked_metric(dataset: Dataset, metric: str | None) -> None:
     """Refuse a metric that the task does not have, before any work."""
+    if metric is None:
+        return
     if dataset.task in ("retrieval", "recommendation"):
         parse_metric(metric)
         return
@@ -393,9 +458,10 @@ def _checked_metric(dataset: Dataset, metric: str) -> None:
 
 def _checked_method(dataset: Dataset, method: str) -> None:
     """Refuse a method that is not for the task, before any work."""
-    if method == "auto" or dataset.task in TUNERS.load(method).tasks:
+    tables = (TUNERS, RUNGS)
+    if method == "auto" or any(method in t and dataset.task in t.load(method).tasks for t in tables):
         return
-    fitting = [name for name in TUNERS if dataset.task in TUNERS.load(name).tasks]
+    fitting = [name for table in tables for name in table if dataset.task in table.load(name).tasks]
     raise UserError(
         f"method {method!r} is not for {dataset.task}", fix=f"choose from auto, {', '.join(fitting)}"
     )

@@ -19,7 +19,7 @@ from embedtune.errors import ArtifactError, UserError
 from embedtune.folders import new_folder, refuse_existing
 from embedtune.probes import Probes
 from embedtune.searched import Documents, Hit, Searched
-from embedtune.stock import write_stock
+from embedtune.stock import write_stock, write_tuned_base
 from embedtune.transforms import Chain, Identity, load_transform, save_transform, then
 from embedtune.transforms.codes import Codes, documents_codes, rounding_of
 from embedtune.transforms.pooling import latest_choices, pooled_history
@@ -329,7 +329,10 @@ class Tuned:
             "format": manifests.FORMAT,
             "format_version": manifests.FORMAT_VERSION,
             "embedtune": importlib.metadata.version("embedtune"),
-            "base": {**describe_base(self.encoder), "files": stock.base_files},
+            "base": {
+                **describe_base(self.encoder),
+                "files": stock.base_files or write_tuned_base(self.encoder, out),
+            },
             "similarity": self.similarity,
             "dimension": probes.documents.shape[1],
             "transforms": _save_transforms(self.transform, out),

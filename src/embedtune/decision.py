@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,6 +72,7 @@ def judge(
     slices: Sliced | None = None,
     probes: ProbeSet | None = None,
     keep: float | None = None,
+    before: tuple[Collected, Problem] | None = None,
 ) -> Verdict:
     """Judge what was chosen, and decide.
 
@@ -100,14 +102,17 @@ def judge(
         Items that say how much general ability is kept; None where there are none.
     keep : float, optional
         The share of their neighbours that had to be kept.
+    before : (Collected, Problem), optional
+        The same two with the base's vectors, where ``found`` and ``pool`` have those of tuned weights.
     """
+    base_found, base_pool = before or (found, pool)
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
     curve = forecast(choice, labels=found.labels, seed=seed, budget=budget) if choice else None
     wrong = wrong_share(choice.far) if choice and choice.far is not None else None
     judged, where = folded, "out of fold"
     if found.test is not None:
-        judged, where = on_test(found, Identity(), transform, metric, seed), "test"
+        judged, where = _on_both_tests(base_found, found, transform, metric, seed), "test"
     test = judged.gain() if judged and found.test is not None else None
     base = judged.base[judged.metric][judged.whole] if judged else np.zeros(0)
     base_gain = gain_of(base, judged.groups[judged.whole], seed) if judged else None
@@ -187,7 +192,7 @@ def judge(
         out_of_fold=None if corrected is None else _plain(corrected),
         wrong_labels=None if wrong is None else round(wrong, 4),
         curve=curve.to_dict() if curve else None,
-        moved=_moved(pool, transform, seed),
+        moved=_moved(base_pool, pool, transform, seed),
         made=made,
         retention=retention(probes, transform, asked=keep).to_dict() if probes else None,
         candidates=_candidates(choice),
@@ -207,6 +212,14 @@ def _words(budget: Budget, clock: Clock) -> str:
     """Give the whole budget for people."""
     seconds = round((budget.deadline or clock.started) - clock.started, 3)
     return f"{seconds / 60:g} min" if seconds >= 120 and seconds % 60 == 0 else f"{seconds:g} s"
+
+
+def _on_both_tests(base: Collected, found: Collected, transform: Transform, metric: str, seed: int) -> Judged:
+    """Put the base and a map side by side on the test split, where the map may be of other vectors."""
+    judged = on_test(found, Identity(), transform, metric, seed)
+    if base is found:
+        return judged
+    return replace(judged, base=on_test(base, Identity(), Identity(), metric, seed).base)
 
 
 def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, seed: int) -> Judged:
@@ -303,15 +316,16 @@ def _candidates(choice: Choice | None) -> list[dict[str, Any]]:
             "harms": tried.harms,
             "chosen": tried is choice.chosen,
         }
-        for tried in choice.tried
+        for tried in (*choice.tried, *choice.rivals)
     ]
 
 
-def _moved(problem: Problem, transform: Transform, seed: int) -> dict[str, float]:
+def _moved(base: Problem, problem: Problem, transform: Transform, seed: int) -> dict[str, float]:
     """Share of the nearest items of some hundred rows that another took the place of."""
-    if isinstance(transform, Identity) or not len(problem):
+    if (isinstance(transform, Identity) and base is problem) or not len(problem):
         return {"neighbours_changed": 0.0}
-    before, after = (problem.neighbours(one, NEIGHBOURS, seed) for one in (Identity(), transform))
+    before = base.neighbours(Identity(), NEIGHBOURS, seed)
+    after = problem.neighbours(transform, NEIGHBOURS, seed)
     kept = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(before, after, strict=True)]
     return {"neighbours_changed": round(1 - float(np.mean(kept)), 4)}
 

@@ -93,7 +93,14 @@ def describe_base(encoder: Encoder) -> dict[str, Any]:
         "fingerprint": encoder.fingerprint,
         **({"api": inner.settings()} if isinstance(inner, ApiEncoder) else {}),
         **({"engine": engine} if engine else {}),
+        **_origin(inner),
     }
+
+
+def _origin(inner: Any) -> dict[str, Any]:
+    """Give the model that an encoder's weights were tuned from, as the manifest names it; else nothing."""
+    origin: dict[str, str] | None = getattr(inner, "tuned_from", None)
+    return {"tuned_from": {**origin, "name": _portable(origin["name"])}} if origin else {}
 
 
 def _kind(encoder: type) -> str | None:
@@ -154,7 +161,10 @@ def _open_own_files(folder: Path, manifest: Mapping[str, Any], asked: Mapping[st
     except BaseException:
         shutil.rmtree(view, ignore_errors=True)
         raise
-    weakref.finalize(uncached(encoder), shutil.rmtree, view, True)
+    opened: Any = uncached(encoder)
+    if entry.get("tuned_from"):
+        opened.tuned_from = entry["tuned_from"]
+    weakref.finalize(opened, shutil.rmtree, view, True)
     return encoder
 
 

@@ -72,5 +72,5 @@ def same_inputs(
         and manifest.get("settings") == settings
         and manifest.get("seed") == seed
         and (manifest.get("data") or {}).get("fingerprint") == dataset.fingerprint
-        and manifest["base"].get("fingerprint") == encoder.fingerprint
+        and (manifest["base"].get("tuned_from") or manifest["base"]).get("fingerprint") == encoder.fingerprint
     )

@@ -88,6 +88,27 @@ def write_stock(encoder: Encoder, transform: Transform, out: Path) -> Stock:
     )
 
 
+def write_tuned_base(encoder: Encoder, out: Path) -> dict[str, str]:
+    """Copy a base whose weights were tuned, which is nowhere else, where :func:`write_stock` has not.
+
+    Returns
+    -------
+    dict of str
+        As :attr:`Stock.base_files`; empty for a base that is found by its name.
+    """
+    folder: Path | None = getattr(encoder, "folder", None)
+    if folder is None or getattr(encoder, "tuned_from", None) is None:
+        return {}
+    places = {}
+    for inside in _base_files(folder):
+        place = PurePosixPath(ORIGINALS) / inside
+        (out / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / inside, out / place)
+        (out / place).chmod(0o644)
+        places[str(inside)] = str(place)
+    return places
+
+
 def _linear_of(transform: Transform) -> tuple[Linear | Identity | None, bool]:
     """Give what new documents get, as one linear map (None where it is not one), and whether that is all.
 

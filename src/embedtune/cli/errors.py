@@ -40,8 +40,11 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             _drop_stdout()
             where = f" for {error.filename}" if error.filename else ""
             raise typer.Exit(_report(f"no room left on the disk{where}: free some", MISTAKE)) from None
-        except KeyboardInterrupt:
-            line = f"interrupted: {command.__name__} was stopped; vectors encoded so far are kept"
+        except KeyboardInterrupt as stopped:
+            line = (
+                str(stopped)
+                or f"interrupted: {command.__name__} was stopped; vectors encoded so far are kept"
+            )
             raise typer.Exit(_report(line, INTERRUPTED)) from None
 
     return run

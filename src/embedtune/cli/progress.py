@@ -49,13 +49,14 @@ class StageProgress:
             self._bars.stop()
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """Say that ``done`` of ``total`` are done in a stage."""
+        """Say that ``done`` of ``total`` are done in a stage; what follows a colon may change meanwhile."""
+        name = stage.partition(": ")[0]
         if self._bars is None:
             self._line(stage, done, total)
-        elif stage in self._stages:
-            self._bars.update(self._stages[stage], completed=done, total=total)
+        elif name in self._stages:
+            self._bars.update(self._stages[name], completed=done, total=total, description=stage)
         elif done < total:
-            self._stages[stage] = self._bars.add_task(stage, completed=done, total=total)
+            self._stages[name] = self._bars.add_task(stage, completed=done, total=total)
 
     def stage(self, name: str) -> Callable[[int, int], None]:
         """Give what reports (done, total) for the stage ``name``."""
@@ -63,7 +64,7 @@ class StageProgress:
 
     def _line(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        started = self._started.setdefault(stage, now)
+        started = self._started.setdefault(stage.partition(": ")[0], now)
         if now - self._spoke < INTERVAL or done >= total:
             return
         self._spoke = now

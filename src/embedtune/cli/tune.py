@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -106,6 +107,13 @@ def tune(
         int | None,
         typer.Option(metavar="N", help="The most that a document's vector may take, in bytes."),
     ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="For method layers: how many are trained, from the top."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training of weights that was stopped.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -184,6 +192,9 @@ def tune(
             precision=precision,
             dims=parse_dims(dims),
             most_bytes=bytes_per_vector,
+            layers=layers,
+            checkpoint=checkpoint_folder(out),
+            resume=resume,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())
@@ -198,6 +209,15 @@ def tune(
     output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
     threshold = tuned.threshold.to_dict() if tuned.threshold else None
     output.write({**tuned.verdict.to_dict(), "threshold": threshold, "out": out})
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Say where the state of a training is kept until it is done: beside the output.
+
+    >>> checkpoint_folder(Path("models/tuned")).as_posix()
+    'models/tuned.checkpoint'
+    """
+    return out.with_name(f"{out.name}.checkpoint")
 
 
 def show_findings(output: Output, dataset: Dataset, *, command: str) -> None:

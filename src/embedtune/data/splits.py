@@ -78,6 +78,41 @@ def folds(
     return by_query + [_fold(relevance, nothing, rows) for rows in held]
 
 
+def hold_out(
+    relevance: csr_matrix, groups: NDArray[np.int64], *, share: float, most: int, seed: int = 0
+) -> Fold:
+    """Hold out one part, for training that is too long to be done once a fold.
+
+    Parameters
+    ----------
+    relevance : csr_matrix of shape (n, N)
+        Positives of the labelled queries.
+    groups : int array of shape (n,)
+        As for :func:`folds`.
+    share : float
+        Share of the queries that is held out.
+    most : int
+        Queries that are held out at most, about.
+    seed : int
+        Which.
+
+    Returns
+    -------
+    Fold
+        Half of the queries are held out by query and half by document; all by query where hardly any
+        document has two queries.
+    """
+    rng = np.random.default_rng(seed)
+    n = relevance.shape[0]
+    parts = max(2, round(1 / share), -(-n // max(most, 1)))
+    held = _assign(groups, parts, rng) == 0
+    if seen_share(relevance) < REPEATED:
+        return _fold(relevance, np.flatnonzero(held), np.empty(0, np.int64))
+    half = _assign(groups, 2, rng)
+    by_query, by_document = (np.flatnonzero(held & (half == j)) for j in (0, 1))
+    return _fold(relevance, by_query, by_document)
+
+
 def seen(rows: csr_matrix, train: csr_matrix) -> NDArray[np.bool_]:
     """Say for each query of ``rows`` whether one of its documents has a training query in ``train``."""
     known = np.zeros(train.shape[1], np.float32)

@@ -53,6 +53,8 @@ class Classified(Plain):
         Whether the classes that will be asked for are others than those that train, as in search by
         example. Whole classes are then held out, and the judged items are looked for among each other,
         never among items that trained; there is no regression, as nothing of their classes is known.
+    fixed : tuple of Round
+        Rounds that are given, where training is too long for more; drawn unless given.
 
     Notes
     -----
@@ -76,6 +78,7 @@ class Classified(Plain):
     groups: Rows
     reference: LabelledItems | None = None
     unseen: bool = False
+    fixed: tuple[Round, ...] = ()
 
     def __post_init__(self) -> None:
         if self.reference is not None and list(self.reference.classes) != list(self.items.classes):
@@ -135,22 +138,31 @@ class Classified(Plain):
             raise UserError(
                 "items judged by others have no folds", fix="take the folds of the training items"
             )
+        if self.fixed:
+            return list(self.fixed)
         if self.unseen:
             return self._rounds_by_class(seed)
         n = len(self)
         parts = 10 if n >= MANY else 5
         part = stratified_parts(self.items.labels, self.groups, parts, seed)
         rounds = int(np.clip(-(-parts * ENOUGH // max(n, 1)), 2, parts)) if n >= MANY else parts
-        small = self._small()
-        made = []
-        for turn in range(rounds):
-            held, train = np.flatnonzero(part == turn), np.flatnonzero(part != turn)
-            if len(held) and len(train):
-                strata = (
-                    {} if small is None else {"small classes": small[held], "large classes": ~small[held]}
-                )
-                made.append(Round(train, held, strata, np.ones(len(held), np.bool_)))
-        return made
+        made = [self._round(part == turn) for turn in range(rounds)]
+        return [one for one in made if len(one.held) and len(one.train)]
+
+    def hold_out(self, share: float, most: int, seed: int) -> Round:
+        """Give one round that holds out a share of the items, every class alike, ``most`` at most, about.
+
+        Where other classes will be asked for, a share of the classes.
+        """
+        if self.unseen:
+            return self._rounds_by_class(seed)[0]
+        parts = max(2, round(1 / share), -(-len(self) // max(most, 1)))
+        return self._round(stratified_parts(self.items.labels, self.groups, parts, seed) == 0)
+
+    def _round(self, out: NDArray[np.bool_]) -> Round:
+        held, train, small = np.flatnonzero(out), np.flatnonzero(~out), self._small()
+        strata = {} if small is None else {"small classes": small[held], "large classes": ~small[held]}
+        return Round(train, held, strata, np.ones(len(held), np.bool_))
 
     def _rounds_by_class(self, seed: int) -> list[Round]:
         """Hold out a fifth of the classes at a time, at least two; an item goes with its first class."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags
 
-from embedtune.data.splits import folds, seen, seen_share
+from embedtune.data.splits import folds, hold_out, seen, seen_share
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.judging.problem import FAR, Round
 from embedtune.mapped import gather, release
@@ -25,6 +25,9 @@ ASKED = 300
 
 FEW = 20
 """Queries of a split of the user's own, below which it says nothing about traffic."""
+
+ENOUGH_APART = 150
+"""Queries of such a split that are enough to be all that is held out."""
 
 POOL = 50_000
 """Documents that candidates are chosen on, at most; the shipped map is judged on all."""
@@ -57,6 +60,8 @@ class Labelled:
         How much each query counts in training; in judging all count alike.
     made : bool array of shape (n,), optional
         Queries made from the collection itself: they train, and are never judged.
+    fixed : tuple of Round
+        Rounds that are given, where training is too long for more; drawn unless given.
     """
 
     queries: Vectors
@@ -69,6 +74,7 @@ class Labelled:
     outside: NDArray[np.bool_] | None = None
     made: NDArray[np.bool_] | None = None
     weight: NDArray[np.float32] | None = None
+    fixed: tuple[Round, ...] = ()
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -107,6 +113,8 @@ class Labelled:
 
     def rounds(self, seed: int) -> list[Round]:
         """Hold out by query and by document, and once the user's own dev split, where there is one."""
+        if self.fixed:
+            return list(self.fixed)
         apart = self._apart
         judged = 0 if apart is None else int(apart.sum())
         found = folds(self.relevance, self.groups, judged=judged, seed=seed)
@@ -118,6 +126,15 @@ class Labelled:
             others = self.thinned(self.relevance, ~apart)
             rounds.append(replace(self._round(others, held, len(held)), outside=True))
         return rounds
+
+    def hold_out(self, share: float, most: int, seed: int) -> Round:
+        """Give one round: the user's own dev split where it is large enough, else a share of the queries."""
+        apart = self._apart
+        if apart is not None and ENOUGH_APART <= apart.sum() <= len(self) / 2:
+            held = np.flatnonzero(apart)
+            return replace(self._round(self.thinned(self.relevance, ~apart), held, len(held)), outside=True)
+        one = hold_out(self.relevance, self.groups, share=share, most=most, seed=seed)
+        return self._round(one.train, np.r_[one.by_query, one.by_document], len(one.by_query))
 
     @property
     def _apart(self) -> NDArray[np.bool_] | None:

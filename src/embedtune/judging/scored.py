@@ -52,6 +52,8 @@ class Scored(Plain):
     outside : bool array of shape (n,), optional
         Pairs of a split that the user has set apart (dev): judged once more by a round of their own,
         trained on all others.
+    fixed : tuple of Round
+        Rounds that are given, where training is too long for more; drawn unless given.
     """
 
     items: Vectors
@@ -62,6 +64,7 @@ class Scored(Plain):
     similarity: Similarity = "cosine"
     alike: Rows | None = None
     outside: NDArray[np.bool_] | None = None
+    fixed: tuple[Round, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.groups) != len(self.score):
@@ -113,6 +116,8 @@ class Scored(Plain):
         A pair held out by pair may share a sentence with one that trains (*seen*); one held out by sentence
         does not (*unseen*). Where hardly any sentence is in two pairs, all are held out by sentence.
         """
+        if self.fixed:
+            return list(self.fixed)
         left, right = self._sentences()
         apart = self._apart
         if self.shares()["seen"] < FEW_REPEAT:
@@ -158,6 +163,20 @@ class Scored(Plain):
         else:
             share = repeated_share(*self._sentences())
         return {"seen": share, "unseen": 1 - share}
+
+    def hold_out(self, share: float, most: int, seed: int) -> Round:
+        """Give one round that holds out a share of the pairs, ``most`` at most, about: the first of its kind.
+
+        The user's own dev split, where it says something and is not larger.
+        """
+        apart = self._apart
+        if apart is not None and apart.sum() <= most:
+            return replace(
+                self._round(np.flatnonzero(~apart), np.flatnonzero(apart), int(apart.sum())), outside=True
+            )
+        parts = max(2, round(1 / share), -(-len(self) // max(most, 1)))
+        train, held = pair_folds(*self._sentences(), self.groups, parts=parts, seed=seed)[0]
+        return self._round(train, held, len(held))
 
     def training(self, train: Rows) -> ScoredPairs:
         """Training data of the rows ``train``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,6 +76,10 @@ class Choice:
     chosen: Tried
     stopped: bool
     """Whether the budget ended before the ladder did."""
+    refits: bool = True
+    """Whether fitting the candidate again is all that training took; False where weights were trained."""
+    rivals: Sequence[Tried] = ()
+    """What was judged on the same rows, and could not be chosen."""
 
     @property
     def shown(self) -> Tried:
@@ -178,7 +182,7 @@ def choose(
         for strength, scores in zip(candidate.strengths, candidate.scores, strict=True):
             tried.append(_judge(folded, candidate, strength, scores, held))
     harmless = [t for t in tried if t.harms is None]
-    chosen = harmless[_simplest(folded, harmless)]
+    chosen = harmless[simplest(folded, harmless)]
     return Choice(folded, tried, harmless, chosen, stopped)
 
 
@@ -191,11 +195,11 @@ def _judge(
     folded: Folded, candidate: Candidate | None, strength: float, scores: NDArray[np.float64], held: Slices
 ) -> Tried:
     mean = float(np.mean(scores * folded.weight())) if len(scores) else 0.0
-    harms = None if candidate is None else _harmed(folded, scores) or harmed_slice(folded, scores, held)
+    harms = None if candidate is None else harmed(folded, scores) or harmed_slice(folded, scores, held)
     return Tried(candidate, strength, scores, mean, harms)
 
 
-def _harmed(folded: Folded, scores: NDArray[np.float64]) -> str | None:
+def harmed(folded: Folded, scores: NDArray[np.float64]) -> str | None:
     """Name the stratum in which the scores are significantly below the base's."""
     for name, rows in folded.strata.items():
         difference = (scores - folded.base)[rows]
@@ -207,7 +211,7 @@ def _harmed(folded: Folded, scores: NDArray[np.float64]) -> str | None:
     return None
 
 
-def _simplest(folded: Folded, tried: list[Tried]) -> int:
+def simplest(folded: Folded, tried: list[Tried]) -> int:
     """Row of the simplest candidate within one standard error of the best."""
     if len(tried) == 1:
         return 0

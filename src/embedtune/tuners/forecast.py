@@ -42,7 +42,7 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
         None where nothing was chosen, labels are too few, or the time has ended.
     """
     folded, shown = choice.folded, choice.shown
-    if shown.candidate is None or labels < FEWEST or choice.stopped:
+    if shown.candidate is None or labels < FEWEST or choice.stopped or not choice.refits:
         return None
     sizes = np.array([len(one.held) for one in folded.rounds])
     turns = np.argsort(-sizes, kind="stable")[:ROUNDS]

@@ -1,0 +1,84 @@
+"""The losses of vectors, on torch: softmax over documents, order of scores, classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn.functional import softplus
+
+NEVER = -1e9
+"""Logit of what is no negative; finite, so that a row without negatives has a gradient of zero, not NaN."""
+
+
+def info_nce(
+    queries: torch.Tensor,
+    documents: torch.Tensor,
+    positive: tuple[Any, Any],
+    weight: torch.Tensor,
+    masked: tuple[Any, Any],
+    scale: float,
+) -> torch.Tensor:
+    """Mean cross-entropy of each positive against all documents that are not known positives.
+
+    The same loss as :func:`embedtune.tuners.softmax.softmax_loss`, which the adapters are trained with.
+
+    Parameters
+    ----------
+    queries, documents : float32 tensors of shape (b, d) and (m, d)
+        Unit length where the similarity is cosine.
+    positive : (int tensor, int tensor)
+        Positions (query, document) of the positives, (p,) each.
+    weight : float32 tensor of shape (p,)
+        Weight of each positive; a query's weights add up to 1, or to what it counts.
+    masked : (int tensor, int tensor)
+        Positions that are no negatives.
+    scale : float
+        Inverse temperature.
+    """
+    logits = scale * queries @ documents.T
+    rows, columns = positive
+    own = logits[rows, columns]
+    out = torch.zeros_like(logits, dtype=torch.bool)
+    out[masked] = True
+    out[rows, columns] = True
+    others = torch.logsumexp(logits.masked_fill(out, NEVER), dim=1)
+    return (weight * softplus(others[rows] - own)).sum() / len(queries)
+
+
+def cosent(similarity: torch.Tensor, score: torch.Tensor, scale: float) -> torch.Tensor:
+    """Logarithm of the sum over all pairs in the wrong order of how wrong they are.
+
+    CoSENT (Su 2022): log(1 + sum over score_i > score_j of exp(scale * (s_j - s_i))).
+
+    Parameters
+    ----------
+    similarity, score : float32 tensors of shape (n,)
+        Similarity of each pair's sentences, and what it should be, in order.
+    scale : float
+        Inverse temperature.
+    """
+    behind = scale * (similarity[None, :] - similarity[:, None])
+    wrong = torch.where(score[:, None] > score[None, :], behind, torch.full_like(behind, NEVER))
+    return torch.logsumexp(torch.cat([behind.new_zeros(1), wrong.flatten()]), dim=0)
+
+
+def contrastive(vectors: torch.Tensor, alike: torch.Tensor, scale: float) -> torch.Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362, equation 2).
+
+    Parameters
+    ----------
+    vectors : float32 tensor of shape (n, d)
+        Unit length where the similarity is cosine.
+    alike : float32 tensor of shape (n, n)
+        1 where two items share a class; the diagonal plays no part.
+    scale : float
+        Inverse temperature.
+    """
+    own = torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    logits = (scale * vectors @ vectors.T).masked_fill(own, NEVER)
+    log_share = logits - torch.logsumexp(logits, dim=1, keepdim=True)
+    alike = alike.masked_fill(own, 0.0)
+    count = alike.sum(dim=1)
+    each = -(alike * log_share).sum(dim=1) / count.clamp(min=1)  # 0 for items that nothing is like
+    return each.sum() / (count > 0).sum().clamp(min=1)

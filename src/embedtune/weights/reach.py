@@ -1,0 +1,167 @@
+"""Whether weights are tuned at all: the method, the base that it fits, enough labels. Nothing heavy here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from embedtune.collect import Collected
+from embedtune.data.dataset import Dataset
+from embedtune.errors import MissingExtra, UserError
+from embedtune.extras import require
+from embedtune.probes import uncached
+from embedtune.tuners import TUNERS
+from embedtune.tuners.auto import Choice, Ladder
+from embedtune.tuners.base import Budget
+from embedtune.types import Encoder
+from embedtune.weights import RUNGS
+from embedtune.weights.methods import Layers, Method, Table
+from embedtune.weights.room import refuse_too_large
+
+FEWEST = 100
+"""Labels below which no weights are trained."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What came of tuning weights."""
+
+    encoder: Encoder
+    """The base, or the base with other weights."""
+    found: Collected
+    """The labels with that encoder's vectors."""
+    pool: Any
+    """What was chosen on, with that encoder's vectors."""
+    choice: Choice
+    note: str
+    """One line for people."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that tuning weights needs to know of a run."""
+
+    dataset: Dataset
+    encoder: Encoder
+    found: Collected
+    pool: Any
+    ladder: Ladder
+    metric: str
+    test: str
+    seed: int
+    budget: Budget
+    checkpoint: Path | None = None
+    resume: bool = False
+
+
+def rung_of(method: str, layers: int | None) -> Method | None:
+    """Give the method that changes weights, if ``method`` names one.
+
+    Raises
+    ------
+    UserError
+        When there is no such method, or layers are counted for another.
+    """
+    if layers is not None and method != "layers":
+        raise UserError(f"layers are counted for method 'layers', not {method!r}", fix="take method 'layers'")
+    if method in RUNGS:
+        made: Method = RUNGS.load(method)()
+        return made if layers is None else replace(made, layers=layers)
+    if method != "auto" and method not in TUNERS:
+        try:
+            TUNERS[method]
+        except UserError as error:
+            raise UserError(error.what, fix=f"{error.fix}, {', '.join(RUNGS)}") from None
+    return None
+
+
+def check_checkpoint(folder: Path | None, *, weights: bool, resume: bool) -> None:
+    """Refuse to go on from nothing, and to begin anew where an unfinished training is kept.
+
+    Raises
+    ------
+    UserError
+        When either is asked for.
+    """
+    kept = folder is not None and (folder / "state.json").is_file()
+    if resume and not kept:
+        where = None if folder is None else str(folder)
+        raise UserError("there is no checkpoint to go on from", where=where, fix="run without --resume")
+    if kept and not resume and weights:
+        raise UserError(
+            "an unfinished training is kept here", where=str(folder), fix="go on with --resume, or delete it"
+        )
+
+
+def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached | str | None:
+    """Tune weights, where that is possible.
+
+    Parameters
+    ----------
+    asked : Asked
+        Data, base, and what was made of them.
+    method : Method, optional
+        The one that is forced; without it the cheapest for the base.
+    choice : Choice, optional
+        What was chosen without weights; None where a method is forced.
+
+    Returns
+    -------
+    Reached, str or None
+        Why not, in a line, where nothing was gained or, unless a method is forced, the time does not
+        suffice. None where labels are too few or the base has no weights to tune.
+    """
+    if asked.found.labels < FEWEST or asked.found.made:
+        return None
+    one = method or _cheapest(asked)
+    if one is None:
+        return None
+    from embedtune.weights.flow import tune_weights
+
+    return tune_weights(one, asked, choice)
+
+
+def _cheapest(asked: Asked) -> Method | None:
+    """Give what auto tries on the base; None where its weights cannot be tuned."""
+    if asked.budget.left <= 0 or asked.dataset.task not in Method.tasks:
+        return None
+    for method in (Layers(), Table()):
+        try:
+            check_base(method, asked.encoder)
+        except (UserError, MissingExtra):
+            continue
+        return method
+    return None
+
+
+def check_base(method: Method | None, encoder: Encoder) -> None:
+    """Refuse a base whose weights the method cannot change; None changes none.
+
+    Raises
+    ------
+    UserError
+        Names the methods that can.
+    """
+    if method is None:
+        return
+    from embedtune.encoders.static import StaticEncoder
+    from embedtune.encoders.transformer import TransformerEncoder
+
+    inner: Any = uncached(encoder)
+    static = isinstance(inner, StaticEncoder)
+    transformer = inner.__class__ is TransformerEncoder and not getattr(inner, "images", False)
+    if not static and not transformer:
+        what = "are precomputed" if encoder.content == "id" else "come from a model that is not tuned here"
+        raise UserError(
+            f"method {method.name!r} changes weights, and the vectors of {encoder.name} {what}",
+            fix="take auto or one of the methods that map vectors, such as linear",
+        )
+    if (method.base == "static") != static:
+        own = "table" if static else "layers, lora or full"
+        kind = "a static model" if static else "a transformer"
+        raise UserError(f"method {method.name!r} is not for {kind} as {encoder.name} is", fix=f"take {own}")
+    require("torch", extra="weights", who=f"method {method.name!r}")
+    if method.name == "lora":
+        require("peft", extra="weights", who="method 'lora'")
+    refuse_too_large(method, encoder)

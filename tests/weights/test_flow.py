@@ -1,0 +1,249 @@
+"""From labels to a verdict on tuned weights, for every task; and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedtune import evaluate, fine_tune, load
+from embedtune.encoders import load_encoder
+from embedtune.errors import UserError
+from embedtune.judging.labelled import Labelled
+from embedtune.weights import RUNGS, flow
+from embedtune.weights import methods as settings
+from embedtune.weights.methods import Full, Layers
+from embedtune.weights.reach import check_base, rung_of
+
+ORGANS = ["heart", "lung", "liver", "kidney", "skin", "eye", "ear", "nose", "head", "stomach", "bone"]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the methods fit a model of 20,000 weights and 200 labels."""
+    for one in (settings.Layers, settings.Full, settings.Lora):
+        quicker = {"rate": 4e-3, "batch": 16, "passes": 3.0, "checks": 3, "precision": "float32"}
+        monkeypatch.setattr(one.__init__, "__kwdefaults__", {**one.__init__.__kwdefaults__, **quicker})
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("method", ["full", "lora", "layers"])
+def test_tuned_weights_are_judged_saved_and_loaded(
+    deep_model: Path, rows: list[dict[str, str]], tmp_path: Path, method: str
+) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    if method == "lora":
+        pytest.importorskip("peft")
+    stages: list[str] = []
+    tuned = fine_tune(
+        base_model=str(deep_model), data=rows, method=method, layers=1 if method == "layers" else None,
+        progress=lambda stage, done, total: stages.append(stage),
+    )  # fmt: skip
+    verdict = tuned.verdict
+    assert verdict.decision == "tune", verdict.text()
+    assert verdict.method.startswith(f"{method} × ")
+    assert verdict.tuned.overall > verdict.base.overall + 0.1
+    assert verdict.judged_on == "test"
+    assert verdict.moved["neighbours_changed"] > 0
+    names = [one["method"] for one in verdict.candidates]
+    assert any(name.startswith(f"{method} × ") and "+" not in name for name in names)  # the weights alone
+    assert any(name.startswith(f"{method} × ") and "linear" in name for name in names)
+    assert "linear (both)" in names  # adapters on the base, of the same rows
+    assert any("held-out gain" in stage for stage in stages)
+    tuned.save(tmp_path / "out")
+    texts = ["heart ache", "red skin itch"]
+    loaded = load(tmp_path / "out", verify="full")
+    np.testing.assert_allclose(loaded.encode_queries(texts), tuned.encode_queries(texts), atol=1e-5)
+    assert tuned.manifest["base"]["tuned_from"]["name"] == "deep"  # no path of this machine
+    found = evaluate(rows, model=tuned)
+    assert (found.base.overall, found.tuned.overall) == pytest.approx(
+        (verdict.base.overall, verdict.tuned.overall)
+    )
+    again = loaded.save(tmp_path / "again")  # what was loaded can be saved, whatever there was before
+    np.testing.assert_allclose(load(again).encode_queries(texts), tuned.encode_queries(texts), atol=1e-5)
+    if tuned.manifest["stock_loader"] == "exact":
+        model = library.SentenceTransformer(str(tmp_path / "out"), device="cpu")
+        np.testing.assert_allclose(model.encode_query(texts), tuned.encode_queries(texts), atol=1e-5)
+
+
+@pytest.mark.usefixtures("quick")
+def test_weights_that_are_worse_are_refused_and_the_base_is_kept(
+    deep_model: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wild = {**settings.Full.__init__.__kwdefaults__, "rate": 3.0, "clip": 1e6, "strengths": (1.0,)}
+    monkeypatch.setattr(settings.Full.__init__, "__kwdefaults__", wild)
+    monkeypatch.setattr(flow, "choose", _only_the_base(flow.choose))
+    tuned = fine_tune(base_model=str(deep_model), data=rows, method="full")
+    assert tuned.verdict.decision.startswith("do not tune"), tuned.verdict.text()
+    assert tuned.verdict.gain < 0
+    assert tuned.encoder.fingerprint == load_encoder(str(deep_model)).fingerprint
+
+
+def _only_the_base(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def choose(*args: Any, **options: Any) -> Any:
+        return plain(*args, **{**options, "method": "identity"})
+
+    return choose
+
+
+@pytest.mark.usefixtures("quick")
+def test_labels_train_weights(deep_model: Path) -> None:
+    rows = [
+        {
+            "text": f"{degree} {organ} {word}",
+            "label": word,
+            "split": "test" if degree == "broken" else "train",
+        }
+        for degree in ("high", "low", "strong", "red", "broken")
+        for organ in ORGANS
+        for word in ("ache", "pain", "itch", "rash")
+    ]
+    tuned = fine_tune(base_model=str(deep_model), data=rows, method="full")
+    assert tuned.verdict.method.startswith("full × ")
+    assert tuned.verdict.base.overall == 1.0  # the neighbours are right already, and come nearer
+    assert tuned.verdict.tuned.metrics["map"] > tuned.verdict.base.metrics["map"] + 0.1
+    assert tuned.verdict.decision == "do not tune: already good"
+    assert tuned.predict(["low head itch"]) == ["itch"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_scores_train_weights(deep_model: Path) -> None:
+    rng = np.random.default_rng(0)
+    words = ["ache", "pain", "itch", "rash", "cough", "cold"]
+    rows = []
+    for number in range(240):
+        a, b = rng.choice(6, 2)
+        first, second = rng.choice(ORGANS, 2)
+        score = 1.0 if a // 2 == b // 2 else 0.0
+        split = "test" if number % 5 == 0 else "train"
+        sentences = {
+            "sentence1": f"{words[a]} {number % 7 * 'the '}{first}",
+            "sentence2": f"{second} {words[b]}",
+        }
+        rows.append({**sentences, "score": score + 0.1 * rng.random(), "split": split})
+    tuned = fine_tune(base_model=str(deep_model), data=rows, method="full", task="similarity")
+    assert tuned.verdict.method.startswith("full × ")
+    assert tuned.verdict.tuned.overall > tuned.verdict.base.overall
+
+
+@pytest.mark.usefixtures("quick")
+def test_auto_tunes_weights_only_where_a_budget_is_given(
+    deep_model: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def tune_weights(method: Any, asked: Any, choice: Any) -> None:
+        tried.append(method.name)
+        assert choice is not None
+
+    monkeypatch.setattr(flow, "tune_weights", tune_weights)
+    plain = fine_tune(base_model=str(deep_model), data=rows)
+    assert tried == []
+    timed = fine_tune(base_model=str(deep_model), data=rows, budget="10m")
+    assert tried == ["layers"]
+    assert timed.verdict.method == plain.verdict.method
+
+
+@pytest.mark.usefixtures("quick")
+def test_auto_keeps_what_is_simpler_where_weights_are_not_better(
+    deep_model: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings.Layers.__init__, "__kwdefaults__",
+                        {**settings.Layers.__init__.__kwdefaults__, "rate": 1e-9})  # fmt: skip
+    plain = fine_tune(base_model=str(deep_model), data=rows)
+    timed = fine_tune(base_model=str(deep_model), data=rows, budget="10m")
+    assert timed.verdict.method == plain.verdict.method
+    assert timed.encoder.fingerprint == plain.encoder.fingerprint
+
+
+def test_what_is_held_out_trains_nowhere(asked: Callable[..., Any]) -> None:
+    from embedtune.weights.work import material_of
+
+    given = asked()
+    pool: Labelled = given.pool
+    round_ = pool.hold_out(0.2, 800, 0)
+    material: Any = material_of(Full(), given, round_)
+    held = {given.found.train_texts[row] for row in round_.held}
+    trained = {material.texts.items[row][1] for row in material._query[material._rows]}
+    asked_again = {material.texts.items[row][1] for row in material.judged[: len(material._validation)]}
+    assert len(held) > 20
+    assert not held & (trained | asked_again)
+    assert not trained & asked_again
+    both = [step().rows for step in material.steps(0)]
+    encoded = {material.texts.items[row][1] for rows in both for row in rows}
+    assert not encoded & (held | asked_again)
+
+
+def test_a_base_without_weights_is_refused_with_what_can_be_done(rows: list[dict[str, str]]) -> None:
+    ids = [f"v{i}" for i in range(3)]
+    vectors = {"queries": (ids, np.eye(3, 4)), "documents": (ids, np.eye(3, 4))}
+    with pytest.raises(UserError, match="are precomputed; take auto or one of the methods that map vectors"):
+        fine_tune(base_model=vectors, data=rows, method="layers")
+
+
+def test_a_method_for_another_kind_of_base_is_refused(deep_model: Path) -> None:
+    encoder = load_encoder(str(deep_model))
+    with pytest.raises(
+        UserError, match="'table' is not for a transformer as deep is; take layers, lora or full"
+    ):
+        check_base(RUNGS.load("table")(), encoder)
+
+
+def test_a_model_too_large_for_memory_is_refused_before_it_is_loaded(
+    deep_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedtune.weights import room
+
+    encoder = load_encoder(str(deep_model))
+    monkeypatch.setattr(room, "available", lambda: 1e6)
+    with pytest.raises(
+        UserError, match=r"by 'full' would take about 1\.5 GB of memory, and 0\.0 GB are free"
+    ):
+        check_base(Full(), encoder)
+    shapes = 43 * 32 + 32 * 32 + 2 * 32 + 2 * 32  # words, positions, types, norm
+    layer = 4 * (32 * 32 + 32) + 2 * 32 * 64 + 64 + 32 + 4 * 32
+    whole, folder = shapes + 2 * layer, deep_model
+    assert room.needed(folder, Layers(layers=1, memory=0)) == 4 * (whole + 5 * layer)
+    assert room.needed(folder, Full(memory=0)) == 4 * (whole + 5 * whole)
+
+
+def test_layers_are_counted_for_their_method_alone() -> None:
+    assert rung_of("layers", 3) == Layers(layers=3)
+    assert rung_of("linear", None) is None
+    with pytest.raises(UserError, match="layers are counted for method 'layers'"):
+        rung_of("full", 3)
+    with pytest.raises(UserError, match=r"no tuner called 'fulll'; .*layers, lora, full, table"):
+        rung_of("fulll", None)
+
+
+def test_tuned_weights_are_saved_whatever_map_comes_after_them(
+    deep_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedtune import stock
+    from embedtune.artifact import Tuned
+    from embedtune.probes import uncached
+
+    encoder: Any = load_encoder(str(deep_model))
+    monkeypatch.setattr(stock, "_obstacle", lambda *_: "a map that has no module")
+    monkeypatch.setattr(uncached(encoder), "tuned_from", {"name": "a", "fingerprint": "b"}, raising=False)
+    tuned = Tuned(encoder)
+    tuned.save(tmp_path / "out")
+    assert tuned.manifest["stock_loader"] == "none"
+    monkeypatch.setattr("embedtune.deferred.load_encoder", _only_from_a_view(load_encoder))
+    loaded = load(tmp_path / "out", verify="full")
+    np.testing.assert_allclose(
+        loaded.encode_queries(["red eye"]), tuned.encode_queries(["red eye"]), atol=1e-5
+    )
+
+
+def _only_from_a_view(plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Open nothing by its name alone."""
+
+    def opened(place: str, **options: Any) -> Any:
+        assert place.startswith("transformer:"), place
+        return plain(place, **options)
+
+    return opened

@@ -46,7 +46,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=DATA, help="folder with the sets (default: %(default)s)")
     every = [*PEERS, *TEXT_PEERS]
     parser.add_argument("--peers", nargs="*", choices=every, default=[*PEERS], metavar="PEER")
-    parser.add_argument("--budget", default="10m", help="embedtune's time budget a set")
+    parser.add_argument("--budget", help="embedtune's time a set; with one, it may tune the weights too")
     parser.add_argument(
         "--with-test", action="store_true", help="let embedtune's verdict, not its choice, see the test split"
     )

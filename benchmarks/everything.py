@@ -100,7 +100,7 @@ def _for_task(task: str, options: Namespace) -> Namespace:
         "base": BASE,
     }
     if task == "retrieval":
-        own |= {"budget": "10m", "with_test": False}
+        own |= {"budget": None, "with_test": False}
     elif task == "classification":
         setfit = [*map(str, options.few)] if "SetFit" in fitting else []
         own |= {

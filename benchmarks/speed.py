@@ -51,7 +51,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--base", default=BASE, help="'{set}' stands for the name of the set")
     parser.add_argument("--data", type=Path, default=DATA)
-    parser.add_argument("--budget", default="10m")
     parser.add_argument("--worker", choices=[*WORKERS], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if not options.worker and (unknown := set(options.parts) - set(PARTS)):
@@ -73,7 +72,7 @@ def ladder(options: argparse.Namespace) -> list[Row]:
 
     times = _interleaved(
         options.repeats,
-        auto=lambda: _tune(data, options.budget),
+        auto=lambda: _tune(data),
         ten=adapter(AS_SHIPPED),
         many=adapter(Settings()),
     )
@@ -91,15 +90,15 @@ def ladder(options: argparse.Namespace) -> list[Row]:
 def scifact(options: argparse.Namespace) -> list[Row]:
     """The whole ladder on scifact."""
     data = load_set("scifact", options.data, options.base)
-    times = _interleaved(options.repeats, auto=lambda: _tune(data, options.budget))
+    times = _interleaved(options.repeats, auto=lambda: _tune(data))
     return [_row("auto, scifact", times["auto"], None, "≤ 60 s")]
 
 
-def _tune(data: BenchmarkSet, budget: str) -> float:
+def _tune(data: BenchmarkSet) -> float:
     """Tune on cached vectors; give the seconds without reading and encoding."""
     from embedtune import fine_tune
 
-    verdict = fine_tune(base_model=data.encoder, data=data.dataset, budget=budget).verdict.to_dict()
+    verdict = fine_tune(base_model=data.encoder, data=data.dataset).verdict.to_dict()
     return float(sum(verdict["seconds"].get(stage, 0.0) for stage in ("tune", "judge")))
 
 
@@ -172,7 +171,7 @@ def determinism(options: argparse.Namespace) -> list[Row]:
         sums = []
         for name in ("first", "second"):
             folder = Path(place) / name
-            arguments = (str(folder), str(options.data), options.base, options.budget)
+            arguments = (str(folder), str(options.data), options.base)
             sums.append(_worker("artifact", *arguments) and _checksums(folder))
     same = sums[0] == sums[1]
     differ = sorted(
@@ -228,12 +227,12 @@ def nudge_worker(place: str, letter: str, whose: str, what: str) -> None:
     print(json.dumps({"seconds": seconds, "grown": _resident("VmHWM") - before, "traced": traced}))
 
 
-def artifact_worker(out: str, data: str, base: str, budget: str) -> None:
+def artifact_worker(out: str, data: str, base: str) -> None:
     """Tune on scifact with seed 0 and save."""
     from embedtune import fine_tune
 
     found = load_set("scifact", Path(data), base)
-    fine_tune(base_model=found.encoder, data=found.dataset, budget=budget, seed=0).save(out)
+    fine_tune(base_model=found.encoder, data=found.dataset, seed=0).save(out)
     print("{}")
 
 

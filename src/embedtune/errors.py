@@ -7,6 +7,7 @@
     │   ├── DataError               a dataset: file, line and column where known
     │   ├── VectorError             vectors: NaN, infinite, zero, of the wrong shape
     │   ├── ModelNotFound           a base model that cannot be found or reached
+    │   ├── StoreError              a vector store: unreachable, wrong, locked, or not as it must be
     │   ├── ArtifactError           a folder that is not a whole embedtune artifact
     │   └── OutputExists            an output that would be overwritten
     ├── MissingExtra (ImportError)  an optional dependency is not installed; exit code 2
@@ -61,6 +62,10 @@ class ModelNotFound(UserError):
 
 class ArtifactError(UserError):
     """A folder that is not an embedtune artifact, or one that was damaged."""
+
+
+class StoreError(UserError):
+    """A vector store that cannot be reached, is locked, or does not hold what it must; it is as it was."""
 
 
 class OutputExists(UserError):

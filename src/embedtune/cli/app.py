@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from embedtune.cli.apply import apply
 from embedtune.cli.check import check
 from embedtune.cli.demo import demo
 from embedtune.cli.doctor import doctor
@@ -26,6 +27,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (encode, "embedtune encode pairs.csv --base tuned --out vectors"),
     (search, 'embedtune search pairs.csv --model tuned "heart racing at night" -k 5'),
     (suggest, "embedtune suggest pairs.csv --model tuned -n 20 --out to_label.csv"),
+    (apply, "embedtune apply tuned --store 'postgresql://localhost/shop?table=docs&column=embedding'"),
     (doctor, "embedtune doctor"),
 )
 """Each command and the example that its help shows."""

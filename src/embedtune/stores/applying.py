@@ -1,0 +1,436 @@
+"""A tuned map applied where the vectors lie: a new version is made beside the old, verified, and switched to.
+
+The order of the work, each step of which may be killed and begun again::
+
+    lock ─> fill the new version ─> index it ─> catch up ─> verify ─> switch (catching up once more)
+
+What is to do is seen from the store itself: there is no list of what was done that could be wrong.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from embedtune.artifact import Tuned
+from embedtune.data import read
+from embedtune.data.dataset import Dataset
+from embedtune.errors import DiskFull, StoreError, UserError
+from embedtune.models import open_model
+from embedtune.stores.base import BASE, LIVE, Batch, Nulls, Store
+from embedtune.stores.mapping import DocumentMap, moves_documents, version_of
+from embedtune.stores.probing import check_base
+from embedtune.stores.table import open_store
+from embedtune.stores.verify import Asked, Verified, agree, verify
+
+Progress = Callable[[str, int, int], None]
+
+BATCH = 4096
+"""Rows that are read, mapped and written at a time."""
+
+PASSES = 50
+"""Passes over a store that others keep writing to, before it is left to the switch."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What :func:`apply` did, or would do."""
+
+    store: str
+    """The URL, without secrets."""
+    version: str
+    """What the new version is called; empty where nothing needs writing."""
+    status: str
+    """``"switched"``, ``"nothing to write"`` or ``"dry run"``."""
+    rows: int = 0
+    """Rows with a vector."""
+    bytes: int = 0
+    """Room that the new vectors take, without indexes."""
+    minutes: float = 0.0
+    """What it took; in a dry run, about what it will take."""
+    dimension: int = 0
+    written: int = 0
+    """Rows written by this run; fewer than all where an earlier one was cut short."""
+    nulls: Nulls = field(default_factory=Nulls)
+    probes: float | None = None
+    """Median cosine of stored vectors and the same texts encoded again; None where there were no texts."""
+    index: str = ""
+    verified: Verified | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it ready for JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """Tell it to people."""
+        if self.status == "nothing to write":
+            return (
+                "nothing to write: this model maps queries alone, so the stored vectors serve as they are; "
+                "encode queries with it (embedtune.load(DIR).encode_queries)"
+            )
+        lines = []
+        size = f"{self.rows:,} rows, {self.bytes / 1e6:,.0f} MB of new vectors ({self.dimension} dimensions)"
+        if self.status == "dry run":
+            lines.append(
+                f"would write version {self.version}: {size}, "
+                f"about {self.minutes:.1f} minutes without indexes"
+            )
+        else:
+            lines.append(f"switched to version {self.version}: {size}, {self.written:,} written in this run")
+        if self.probes is not None:
+            lines.append(
+                f"the stored vectors are the base's: median cosine {self.probes:.4f} on texts encoded again"
+            )
+        if self.nulls.count:
+            first = ", ".join(map(str, self.nulls.first))
+            lines.append(f"{self.nulls.count:,} rows have no vector and are kept as they are: {first}")
+        if self.verified is not None:
+            lines += self._checks(self.verified)
+        return "\n".join(lines)
+
+    def _checks(self, found: Verified) -> list[str]:
+        lines = [
+            f"verified: {found.rows:,} rows; {found.sample:,} of them are the map's to the bit "
+            f"(checksum {found.checksum[:12]})"
+        ]
+        lines.append(f"recall@10 against exact search: {found.recall:.3f}")
+        if found.effort is not None:
+            lines[-1] += (
+                f" with {found.effort} candidates (hnsw.ef_search or the like): set it where you search"
+            )
+        if found.metric:
+            m = found.metric
+            lines.append(
+                f"nDCG@10 of {m['queries']:,} labelled queries inside the store: {m['base']:.4f} before, "
+                f"{m['store']:.4f} now ({m['offline']:.4f} computed here)"
+            )
+        return lines
+
+
+def apply(
+    tuned: Tuned | str | Path,
+    store: Store | str,
+    *,
+    data: Any = None,
+    dry_run: bool = False,
+    resume: bool = False,
+    probe: bool = True,
+    batch: int = BATCH,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Applied:
+    """Apply a tuned map to the vectors in a store.
+
+    Readers see the old version until the switch, and the new one from then on.
+
+    Parameters
+    ----------
+    tuned : Tuned, str or pathlib.Path
+        The model, or its folder.
+    store : Store or str
+        Where the vectors of its base lie; a URL is opened with :func:`embedtune.stores.open_store`.
+    data : path, Dataset or what else :func:`embedtune.data.read` reads, optional
+        Labelled queries, to judge the ranked results inside the store; its texts serve as probes too.
+    dry_run : bool
+        Write nothing: give rows, bytes and minutes.
+    resume : bool
+        Go on with the same model's version that was begun, or that was rolled back.
+    probe : bool
+        Whether to encode a few texts again, to see whether the stored vectors are the base's.
+    batch : int
+        Rows handled at a time: what memory is bounded by.
+    seed : int
+        Of the sample that is compared.
+    progress : callable, optional
+        Called with (stage, done, total).
+
+    Returns
+    -------
+    Applied
+        What was done, or would be.
+
+    Raises
+    ------
+    StoreError
+        When the store cannot be reached, holds another base's vectors, another apply is in progress, or the
+        new version does not pass; what is live stays as it was.
+    DiskFull
+        When the store has no room; the new version is removed.
+    """
+    model = open_model(tuned)
+    if not moves_documents(model.transform):
+        return Applied(str(store if isinstance(store, str) else store.url), "", "nothing to write")
+    dataset = None if data is None else read(data)
+    with _opened(store) as place:
+        work = _Apply(model, place, dataset, batch, seed, progress)
+        return work.plan(probe) if dry_run else work.run(resume, probe)
+
+
+def rollback(store: Store | str) -> str:
+    """Make the version that was live before the switch live again, in one step; give the name of the other.
+
+    Raises
+    ------
+    StoreError
+        When there is none.
+    """
+    with _opened(store) as place, place.lock():
+        layout, note = place.layout(), place.read_note()
+        if not layout.base:
+            raise StoreError("there is no version to go back to", where=place.url, fix="nothing was done")
+        version = str(note.get("live") or note.get("begun") or "unknown")
+        place.rollback(version)
+        place.write_note({**place.read_note(), "live": None, "begun": None})
+        return version
+
+
+def prune(store: Store | str) -> list[str]:
+    """Remove every version that is not live: the one before the switch, unfinished and rolled back ones.
+
+    Returns
+    -------
+    list of str
+        The names of what was removed.
+    """
+    with _opened(store) as place, place.lock():
+        layout = place.layout()
+        gone = [*([BASE] if layout.base else []), *layout.others]
+        for version in gone:
+            place.discard(version)
+        place.write_note({**place.read_note(), "begun": None})
+        return gone
+
+
+@contextmanager
+def _opened(store: Store | str) -> Iterator[Store]:
+    if not isinstance(store, str):
+        yield store
+        return
+    opened = open_store(store)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+class _Apply:
+    """One run."""
+
+    def __init__(
+        self,
+        model: Tuned,
+        store: Store,
+        dataset: Dataset | None,
+        batch: int,
+        seed: int,
+        progress: Progress | None,
+    ) -> None:
+        if batch < 1:
+            raise UserError(f"batch is {batch}", fix="give at least 1")
+        self.model, self.store, self.dataset = model, store, dataset
+        self.batch, self.seed, self.progress = batch, seed, progress
+        self.version = version_of(model.transform, model.similarity)
+        self.mapped = DocumentMap(model.transform, model.similarity)
+        self.written = 0
+
+    def plan(self, probe: bool) -> Applied:
+        """Say what would be done, from the time that a few batches take to be read and mapped."""
+        self._refuse_switched()
+        likeness, rows, nulls = self._checked(probe)
+        began, seen = time.monotonic(), 0
+        for found in self.store.scan(self.batch):
+            dimension = self.mapped(found.ids, found.vectors).shape[1]
+            seen += len(found.ids)
+            if time.monotonic() - began > 1:
+                break
+        rate = seen / max(time.monotonic() - began, 1e-6)
+        write = getattr(self.store, "rows_a_second", 5000.0)
+        minutes = (rows / rate + rows / write) / 60
+        return Applied(
+            self.store.url, self.version, "dry run", rows, rows * dimension * 4, minutes, dimension,
+            nulls=nulls, probes=likeness,
+        )  # fmt: skip
+
+    def run(self, resume: bool, probe: bool) -> Applied:
+        """Do it."""
+        began = time.monotonic()
+        with self.store.lock():
+            if self._switched_already():
+                return self._done(began, None, Nulls(), None, "")
+            self._refuse_unfinished(resume)
+            likeness, rows, nulls = self._checked(probe)
+            asked = self._asked()
+            try:
+                index, verified = self._make(rows, asked)
+            except DiskFull:
+                self._undo()
+                raise
+            return self._done(began, likeness, nulls, verified, index)
+
+    def _make(self, rows: int, asked: Asked | None) -> tuple[str, Verified]:
+        self.store.write_note({**self.store.read_note(), "begun": self.version, "model": self._described()})
+        dimension = self.mapped([], self._nothing()).shape[1]
+        self.store.prepare(self.version, dimension)
+        self._fill(rows)
+        self._tell("index", 0, 1)
+        index = self.store.index(self.version, self.model.similarity)
+        self._tell("index", 1, 1)
+        self._fill(rows)
+        try:
+            verified = verify(
+                self.store,
+                self.version,
+                self.mapped,
+                asked=asked,
+                similarity=self.model.similarity,
+                batch=self.batch,
+                seed=self.seed,
+                catch_up=self._pass,
+                tell=lambda done: self._tell("verify", min(done, 2 * rows), 2 * rows),
+            )
+        except StoreError:
+            self._undo()
+            raise
+        self.store.switch(self.version, self._pass)
+        self.store.write_note({**self.store.read_note(), "live": self.version, "begun": None})
+        return index, verified
+
+    # --- filling ---------------------------------------------------------------------
+
+    def _fill(self, rows: int) -> None:
+        """Make passes until one finds nothing to do, or others write as fast as we do."""
+        before = None
+        for _ in range(PASSES):
+            wrote = self._pass(rows)
+            if not wrote or (before is not None and wrote >= before):
+                return
+            before = wrote
+
+    def _pass(self, rows: int | None = None) -> int:
+        """Write what the new version lacks; give the number of rows that were written."""
+        done = wrote = 0
+        if rows and self.store.tracks:
+            done = self.store.count(self.version)
+        empty = not self.store.tracks and not self.store.count(self.version)
+        for found in self.store.pending(self.version, self.batch):
+            made = self.mapped(found.ids, found.vectors)
+            left = range(len(made)) if self.store.tracks or empty else self._different(found, made)
+            if len(left) == len(made):
+                self.store.write(self.version, found.ids, made, found.marks)
+            elif len(left):
+                self.store.write(self.version, [found.ids[i] for i in left], made[list(left)])
+            wrote += len(left)
+            done += len(made)
+            if rows:
+                self._tell("apply", min(done, rows), rows)
+        wrote += self.store.forget(self.version, self.batch)
+        self.written += wrote
+        return wrote
+
+    def _different(self, found: Batch, made: Any) -> list[int]:
+        """Give the rows that the new version does not have, or has otherwise."""
+        there = self.store.fetch(found.ids, self.version)
+        row = {name: i for i, name in enumerate(there.ids)}
+        known = [i for i, name in enumerate(found.ids) if name in row]
+        if not known:
+            return list(range(len(made)))
+        same = agree(self.store, made[known], there.vectors[[row[found.ids[i]] for i in known]])
+        kept = {i for i, right in zip(known, same, strict=True) if right}
+        return [i for i in range(len(made)) if i not in kept]
+
+    # --- what is refused -------------------------------------------------------------
+
+    def _checked(self, probe: bool) -> tuple[float | None, int, Nulls]:
+        likeness = check_base(self.store, self.model.encoder, self.dataset, probe=probe)
+        rows = self.store.count(LIVE)
+        if not rows:
+            raise StoreError("there are no vectors in it", where=self.store.url, fix="fill it first")
+        return likeness, rows, self.store.nulls()
+
+    def _switched_already(self) -> bool:
+        """Say whether this version is live; one whose run was killed right after its switch is noted now."""
+        layout, note = self.store.layout(), self.store.read_note()
+        if note.get("live") == self.version:
+            return True
+        if layout.base and note.get("begun") == self.version and self.version not in layout.others:
+            self.store.write_note({**note, "live": self.version, "begun": None})
+            return True
+        self._refuse_switched()
+        return False
+
+    def _refuse_switched(self) -> None:
+        layout, live = self.store.layout(), self.store.read_note().get("live")
+        if layout.base or live:
+            raise StoreError(
+                f"it serves version {live or 'unknown'} already, which is not the base's",
+                where=self.store.url,
+                fix="go back with --rollback first"
+                if layout.base
+                else "fill it with the base's vectors first",
+            )
+
+    def _refuse_unfinished(self, resume: bool) -> None:
+        others = self.store.layout().others
+        strange = [name for name in others if name != self.version]
+        if strange:
+            raise StoreError(
+                f"there is a version {strange[0]} of another model, unfinished or rolled back",
+                where=self.store.url,
+                fix="finish it with that model, or remove it with --prune",
+            )
+        if others and not resume:
+            raise StoreError(
+                f"version {self.version} was begun or rolled back before",
+                where=self.store.url,
+                fix="go on with --resume, or remove it with --prune",
+            )
+
+    def _undo(self) -> None:
+        """Take away what was begun."""
+        self.store.discard(self.version)
+        self.store.write_note({**self.store.read_note(), "begun": None})
+
+    # --- small things ----------------------------------------------------------------
+
+    def _asked(self) -> Asked | None:
+        if self.dataset is None:
+            return None
+        if self.dataset.task != "retrieval":
+            raise UserError(
+                f"labelled queries are judged inside a store, and this data is {self.dataset.task}",
+                where=self.dataset.source,
+                fix="leave --data out, or give queries with their documents",
+            )
+        return Asked.labelled(self.dataset, self.model.encoder, self.model.transform, self.seed)
+
+    def _described(self) -> dict[str, Any]:
+        encoder = self.model.encoder
+        return {"base": encoder.name, "fingerprint": encoder.fingerprint, "version": self.version}
+
+    def _nothing(self) -> Any:
+        import numpy as np
+
+        return np.zeros((0, self.store.dimension), np.float32)
+
+    def _done(
+        self,
+        began: float,
+        likeness: float | None,
+        nulls: Nulls,
+        verified: Verified | None,
+        index: str,
+    ) -> Applied:
+        rows = verified.rows if verified else self.store.count(LIVE)
+        dimension = self.mapped([], self._nothing()).shape[1] if verified else self.store.dimension
+        return Applied(
+            self.store.url, self.version, "switched", rows, rows * dimension * 4,
+            (time.monotonic() - began) / 60, dimension, self.written, nulls, likeness, index, verified,
+        )  # fmt: skip
+
+    def _tell(self, stage: str, done: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(stage, done, total)

@@ -1,0 +1,633 @@
+"""Postgres with pgvector: a version is a column of the same table; the switch renames two columns at once.
+
+While a version is filled, a trigger empties its column in rows whose live vector changes, so a null in it
+always means "to do", and the state of an unfinished run lies in the table itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from queue import Queue
+from typing import Any, NoReturn
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+from psycopg import errors as pg
+from psycopg import sql
+
+from embedtune.errors import DiskFull, StoreError
+from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Layout, Nulls
+from embedtune.stores.url import StoreURL
+from embedtune.types import Similarity, Vectors
+
+OWN = ("table", "column", "id", "text")
+"""Parameters of the URL that are ours; the rest is libpq's."""
+
+WAITS = 40
+"""Tries to get a lock on the table, half a second each, before giving up: readers never queue for longer."""
+
+NOTES = "embedtune_versions"
+"""The table that says which artifact is live in which column."""
+
+HEAD, TAIL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+"""What binary COPY begins and ends with."""
+
+OPERATORS = {"cosine": "<=>", "dot": "<#>"}
+
+PAGES_AHEAD = 2
+"""Batches that are read while another one is written."""
+
+
+class PgVector:
+    """A column of vectors, ``postgresql://user@host/db?table=docs&column=embedding``.
+
+    Parameters
+    ----------
+    url : StoreURL
+        ``table`` (perhaps ``schema.table``) and ``column`` name the vectors; ``id`` the column that tells
+        rows apart, by default the primary key; ``text`` the column of the texts. A password may come from
+        the environment, as ``PGPASSWORD``.
+
+    Raises
+    ------
+    StoreError
+        When the server cannot be reached, or table, column or id are not there.
+    """
+
+    lossy = False
+    tracks = True
+
+    def __init__(self, url: StoreURL) -> None:
+        self._given, self.url = url, str(url)
+        given = {"column": "embedding", **url.take(*OWN)}
+        if "table" not in given:
+            self._refuse("the URL names no table", "add ?table=NAME&column=NAME")
+        self._conninfo = url.without(*OWN)
+        self._connection = self._connect()
+        self._table = given["table"]
+        self._column = given["column"]
+        self._text = given.get("text")
+        with self._told():
+            self._inspect(given.get("id"))
+
+    # --- what is there ---------------------------------------------------------------
+
+    def _inspect(self, key: str | None) -> None:
+        found = self._row("select to_regclass(%s)::oid, to_regclass(%s)::text", self._table, self._table)
+        self._oid = found[0]
+        if self._oid is None:
+            self._refuse(f"there is no table {self._table!r}", "check ?table= and the database")
+        self._name = sql.SQL(found[1])  # quoted by the server
+        columns = self._columns()
+        for name in filter(None, (self._column, self._text, key)):
+            if name not in columns:
+                self._refuse(
+                    f"table {self._table!r} has no column {name!r}",
+                    f"choose from {', '.join(c for c in columns if '__et_' not in c)}",
+                )
+        kind, declared = columns[self._column]
+        if kind not in ("vector", "halfvec"):
+            self._refuse(
+                f"column {self._column!r} is of type {kind}, not vector or halfvec", "check ?column="
+            )
+        self._kind, self.lossy = kind, kind == "halfvec"
+        self._key = key or self._primary_key()
+        self.dimension = declared if declared > 0 else self._seen_dimension()
+
+    def _columns(self) -> dict[str, tuple[str, int]]:
+        rows = self._rows(
+            "select a.attname, t.typname, a.atttypmod"
+            " from pg_attribute a join pg_type t on t.oid = a.atttypid"
+            " where a.attrelid = %s and a.attnum > 0 and not a.attisdropped order by a.attnum",
+            self._oid,
+        )
+        return {name: (kind, declared) for name, kind, declared in rows}
+
+    def _primary_key(self) -> str:
+        names = self._rows(
+            "select a.attname from pg_index i join pg_attribute a"
+            " on a.attrelid = i.indrelid and a.attnum = any(i.indkey)"
+            " where i.indrelid = %s and i.indisprimary",
+            self._oid,
+        )
+        if len(names) != 1:
+            self._refuse(
+                f"table {self._table!r} has no primary key of one column", "name a unique one with ?id=COLUMN"
+            )
+        return str(names[0][0])
+
+    def _seen_dimension(self) -> int:
+        widths = self._rows(
+            sql.SQL(
+                "select vector_dims({c}), count(*), min({k}::text) from {t} where {c} is not null"
+                " group by 1 order by 2 desc"
+            ).format(**self._names())
+        )
+        if not widths:
+            self._refuse(f"column {self._column!r} has no vectors", "fill it first")
+        if len(widths) > 1:
+            wrong = sum(row[1] for row in widths[1:])
+            self._refuse(
+                f"{wrong:,} rows have another dimension than the other {widths[0][1]:,} with {widths[0][0]}; "
+                f"the first is {widths[1][2]!r} with {widths[1][0]}",
+                "re-encode or remove them",
+            )
+        return int(widths[0][0])
+
+    def _names(self, version: str = LIVE) -> dict[str, sql.Composable]:
+        """Give what statements call table, key and columns: ``c`` the live one, ``v`` the version's."""
+        return {
+            "t": self._name,
+            "k": sql.Identifier(self._key),
+            "c": sql.Identifier(self._column),
+            "v": sql.Identifier(self._of(version)),
+        }
+
+    def _of(self, version: str) -> str:
+        """Give the name of a version's column: at most 63 bytes, or Postgres would cut it."""
+        return self._column if version == LIVE else f"{self._column[:40]}__et_{version}"
+
+    def layout(self) -> Layout:
+        """Say which versions have a column."""
+        with self._told():
+            head = f"{self._column[:40]}__et_"
+            names = [name.removeprefix(head) for name in self._columns() if name.startswith(head)]
+        return Layout(BASE in names, tuple(name for name in names if name != BASE))
+
+    # --- reading ---------------------------------------------------------------------
+
+    def count(self, version: str = LIVE) -> int:
+        """Count the rows with a vector."""
+        with self._told():
+            return int(self._row(self._sql("select count({v}) from {t}", version))[0])
+
+    def nulls(self) -> Nulls:
+        """Find the rows whose live vector is null."""
+        with self._told():
+            count = self._row(self._sql("select count(*) - count({c}) from {t}"))[0]
+            if not count:
+                return Nulls()
+            first = self._rows(self._sql("select {k} from {t} where {c} is null order by {k} limit 10"))
+        return Nulls(int(count), tuple(self._id(row[0]) for row in first))
+
+    def scan(self, batch: int, version: str = LIVE) -> Iterator[Batch]:
+        """Go through the rows of one snapshot, on a connection of its own."""
+        statement = self._sql("select {k}, {v}::vector from {t} where {v} is not null", version)
+        with (
+            self._told(),
+            self._connect() as connection,
+            connection.transaction(),
+            connection.cursor(name="embedtune_scan", binary=True) as cursor,
+        ):
+            cursor.execute(statement, binary=True)
+            while rows := cursor.fetchmany(batch):
+                yield Batch([self._id(row[0]) for row in rows], _decoded([row[1] for row in rows]))
+
+    def fetch(self, ids: Sequence[Id], version: str = LIVE) -> Batch:
+        """Give rows by id."""
+        statement = self._sql(
+            "select {k}, {v}::vector from {t} where {k} = any(%s) and {v} is not null", version
+        )
+        with self._told():
+            rows = self._connection.execute(statement, [self._keys(ids)], binary=True).fetchall()
+        if not rows:
+            return Batch([], np.zeros((0, self.dimension), np.float32))
+        return Batch([self._id(row[0]) for row in rows], _decoded([row[1] for row in rows]))
+
+    def texts(self, ids: Sequence[Id]) -> dict[Id, str]:
+        """Give the texts of the column ``text``."""
+        if self._text is None:
+            return {}
+        statement = sql.SQL("select {k}, {x} from {t} where {k} = any(%s) and {x} is not null").format(
+            **self._names(), x=sql.Identifier(self._text)
+        )
+        with self._told():
+            rows = self._connection.execute(statement, [self._keys(ids)]).fetchall()
+        return {self._id(name): str(text) for name, text in rows}
+
+    def _keys(self, ids: Sequence[Id]) -> list[Any]:
+        """Give ids as the key's column has them; what is no number is in no column of numbers."""
+        kind = self._columns()[self._key][0]
+        if kind in ("int2", "int4", "int8"):
+            return [int(name) for name in ids if re.fullmatch(r"-?\d{1,18}", str(name))]
+        if kind == "uuid":
+            from uuid import UUID
+
+            return [UUID(str(name)) for name in ids]
+        return [str(name) for name in ids]
+
+    @staticmethod
+    def _id(value: Any) -> Id:
+        return value if isinstance(value, int) else str(value)
+
+    # --- a new version ---------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold an advisory lock of the session: it ends with the connection."""
+        key = int.from_bytes(hashlib.sha256(f"{self._oid} {self._column}".encode()).digest()[:8], signed=True)
+        with self._told():
+            self._run("set client_connection_check_interval = 1000")  # a killed client frees its lock soon
+            for wait in range(6):  # a killed run's last statement may not have ended yet
+                if self._row("select pg_try_advisory_lock(%s)", key)[0]:
+                    break
+                time.sleep(0.2 * wait)
+            else:
+                self._refuse("another apply is in progress on this column", "wait until it has ended")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(psycopg.Error):
+                self._run("select pg_advisory_unlock(%s)", key)
+
+    def prepare(self, version: str, dimension: int) -> None:
+        """Add the version's column and the trigger that keeps it from going stale."""
+        names = {
+            **self._names(version),
+            "kind": sql.SQL(f"{self._kind}({dimension:d})"),
+            "g": sql.Identifier(self._trigger),
+        }
+
+        def work() -> None:
+            self._run(sql.SQL("alter table {t} add column if not exists {v} {kind}").format(**names))
+            self._drop_trigger()
+            self._run(
+                sql.SQL(
+                    "create function {g}() returns trigger language plpgsql as"
+                    " $$ begin new.{v} := null; return new; end $$"
+                ).format(**names)
+            )
+            self._run(
+                sql.SQL(
+                    "create trigger {g} before update of {c} on {t} for each row"
+                    " when (old.{c} is distinct from new.{c}) execute function {g}()"
+                ).format(**names)
+            )
+
+        with self._told():
+            self._alone("access exclusive", work)
+
+    @property
+    def _trigger(self) -> str:
+        return f"embedtune_{hashlib.sha256(f'{self._oid} {self._column}'.encode()).hexdigest()[:12]}"
+
+    def _drop_trigger(self) -> None:
+        names = {"t": self._name, "g": sql.Identifier(self._trigger)}
+        self._run(sql.SQL("drop trigger if exists {g} on {t}").format(**names))
+        self._run(sql.SQL("drop function if exists {g}()").format(**names))
+
+    def pending(self, version: str, batch: int) -> Iterator[Batch]:
+        """Go through the rows with a live vector and none in the version, in the order they lie on disk."""
+        if self._connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            yield from self._pending(self._connection, version, batch)  # inside the switch
+            return
+        ahead: Queue[Any] = Queue(PAGES_AHEAD)
+        stop = threading.Event()
+
+        def read() -> None:
+            try:
+                with self._connect() as connection:
+                    for found in self._pending(connection, version, batch):
+                        ahead.put(found)
+                        if stop.is_set():
+                            return
+                ahead.put(None)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is read
+                ahead.put(error)
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        try:
+            with self._told():
+                while (found := ahead.get()) is not None:
+                    if isinstance(found, BaseException):
+                        raise found
+                    yield found
+        finally:
+            stop.set()
+            while reader.is_alive():
+                with contextlib.suppress(Exception):
+                    ahead.get_nowait()
+                reader.join(0.01)
+
+    def _pending(self, connection: psycopg.Connection[Any], version: str, batch: int) -> Iterator[Batch]:
+        statement = self._sql(
+            "select {k}, {c}::vector, ctid, xmin from {t}"
+            " where ctid >= %s::tid and ctid < %s::tid and {c} is not null and {v} is null",
+            version,
+        )
+        pages, rows = self._row(
+            "select pg_relation_size(%s::oid::regclass) / current_setting('block_size')::int,"
+            " greatest(reltuples, 0) from pg_class where oid = %s",
+            self._oid,
+            self._oid,
+            connection=connection,
+        )
+        a_page = rows / pages if pages and rows else 8
+        step = max(1, min(int(batch / max(a_page, 1)), 4096))
+        for start in range(0, int(pages), step):
+            span = [f"({start},0)", f"({start + step},0)"]
+            found = connection.execute(statement, span, binary=True).fetchall()
+            for first in range(0, len(found), batch):
+                part = found[first : first + batch]
+                yield Batch(
+                    [self._id(row[0]) for row in part],
+                    _decoded([row[1] for row in part]),
+                    ([row[2] for row in part], [row[3] for row in part]),
+                )
+
+    def write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any = None) -> None:
+        """Write one batch in one transaction; rows that changed since they were read stay as they are.
+
+        They are pending still. Without marks the rows are found by id, one by one.
+        """
+        with self._told():
+            for attempt in range(5):
+                try:
+                    self._write(version, ids, vectors, marks)
+                    return
+                except (pg.DeadlockDetected, pg.SerializationFailure):
+                    if attempt == 4:
+                        raise
+
+    def _write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any) -> None:
+        cast = sql.SQL(f"::{self._kind}")
+        with self._connection.transaction():
+            self._run("set local synchronous_commit = off")  # lost rows are null, and written again
+            if marks is None:
+                statement = sql.SQL("update {t} set {v} = %s::vector{cast} where {k} = %s").format(
+                    **self._names(version), cast=cast
+                )
+                texts = ["[" + ",".join(map(repr, row.tolist())) + "]" for row in vectors]
+                keys = self._keys(ids)
+                self._connection.cursor().executemany(statement, list(zip(texts, keys, strict=True)))
+                return
+            self._run(
+                "create temporary table if not exists embedtune_stage (place tid, seen xid, made vector)"
+                " on commit delete rows"
+            )
+            with self._connection.cursor().copy("copy embedtune_stage from stdin (format binary)") as copy:
+                copy.write(HEAD + _encoded(vectors, *marks) + TAIL)
+            self._run(
+                sql.SQL(
+                    "update {t} as t set {v} = s.made{cast} from embedtune_stage s"
+                    " where t.ctid = s.place and t.xmin = s.seen"
+                ).format(**self._names(version), cast=cast)
+            )
+            if self._in_switch:
+                self._run("delete from embedtune_stage")
+
+    _in_switch = False
+
+    def forget(self, version: str, batch: int) -> int:
+        """Nothing: a row that goes takes all its versions along."""
+        return 0
+
+    def index(self, version: str, similarity: Similarity) -> str:
+        """Build each HNSW or IVFFlat index of the live column for the version too, readers undisturbed."""
+        built = []
+        with self._told():
+            for number, (name, definition) in enumerate(self._indexes()):
+                new = f"{self._trigger}_{version}_{number}"
+                body = definition.split(" USING ", 1)[1]
+                quoted = sql.Identifier(self._column).as_string(self._connection)
+                plain = re.escape(quoted.strip('"'))
+                body = re.sub(
+                    rf'(?<![\w"])(?:{re.escape(quoted)}|{plain})(?![\w"])',
+                    sql.Identifier(self._of(version)).as_string(self._connection),
+                    body,
+                )
+                valid = self._row(
+                    "select i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid"
+                    " where c.relname = %s and i.indrelid = %s",
+                    new,
+                    self._oid,
+                )
+                if valid and not valid[0]:  # a build that was killed
+                    self._run(sql.SQL("drop index concurrently {}").format(self._beside(new)))
+                if not valid or not valid[0]:
+                    self._run(
+                        sql.SQL("create index concurrently {i} on {t} using {b}").format(
+                            i=sql.Identifier(new), t=self._name, b=sql.SQL(body)
+                        )
+                    )
+                built.append(f"{body.split(' ', 1)[0]} like {name}")
+        return ", ".join(built)
+
+    def _beside(self, name: str) -> sql.Identifier:
+        """Name an index in the schema of the table."""
+        schema = self._row("select relnamespace::regnamespace::text from pg_class where oid = %s", self._oid)[
+            0
+        ]
+        return sql.Identifier(schema.strip('"'), name)
+
+    def _indexes(self) -> list[tuple[str, str]]:
+        """Give names and definitions of the valid indexes of vectors of the live column."""
+        rows: list[tuple[str, str]] = self._rows(
+            "select c.relname, pg_get_indexdef(i.indexrelid) from pg_index i"
+            " join pg_class c on c.oid = i.indexrelid join pg_am m on m.oid = c.relam"
+            " join pg_attribute a on a.attrelid = i.indrelid and a.attname = %s"
+            " where i.indrelid = %s and m.amname in ('hnsw', 'ivfflat') and i.indisvalid"
+            " and (a.attnum = any(i.indkey) or exists (select from pg_depend d where d.objid = i.indexrelid"
+            " and d.refobjid = i.indrelid and d.refobjsubid = a.attnum)) order by 1",
+            self._column,
+            self._oid,
+        )
+        return rows
+
+    def search(
+        self, queries: Vectors, k: int, similarity: Similarity, version: str = LIVE, effort: int | None = None
+    ) -> list[list[Id]]:
+        """Search as an application would; ``effort`` sets ``hnsw.ef_search`` and ``ivfflat.probes``."""
+        operator = OPERATORS[similarity]
+        for _, definition in self._indexes():
+            if "_l2_ops" in definition:
+                operator = "<->"
+        found = []
+        statement = sql.SQL(
+            "select {k} from {t} where {v} is not null order by {v} {op} %s::{kind} limit %s"
+        ).format(**self._names(version), op=sql.SQL(operator), kind=sql.SQL(self._kind))
+        with self._told(), self._connection.transaction():
+            if effort is not None:
+                self._run(f"set local hnsw.ef_search = {min(effort, 1000):d}")
+                self._run(f"set local ivfflat.probes = {max(1, effort // 4):d}")
+            for query in queries:
+                text = "[" + ",".join(map(repr, query.tolist())) + "]"
+                rows = self._connection.execute(statement, [text, k]).fetchall()
+                found.append([self._id(row[0]) for row in rows])
+        return found
+
+    # --- switching -------------------------------------------------------------------
+
+    def switch(self, version: str, catch_up: CatchUp) -> None:
+        """Rename both columns in one transaction, in which the last changes are caught up.
+
+        Writers wait for it; readers see the old version until it is over, and the new one from then on.
+        """
+
+        def work() -> None:
+            self._in_switch = True
+            try:
+                while catch_up():
+                    pass
+            finally:
+                self._in_switch = False
+            self._drop_trigger()
+            self._rename(LIVE, BASE)
+            self._rename(version, LIVE)
+            self._note({**self._noted(), "live": version, "begun": None})
+
+        with self._told():
+            self._alone("share row exclusive", work)
+
+    def rollback(self, version: str) -> None:
+        """Rename the columns back in one transaction."""
+
+        def work() -> None:
+            self._rename(LIVE, version)
+            self._rename(BASE, LIVE)
+            self._note({**self._noted(), "live": None})
+
+        with self._told():
+            self._alone("share row exclusive", work)
+
+    def _rename(self, old: str, new: str) -> None:
+        self._run(
+            sql.SQL("alter table {} rename column {} to {}").format(
+                self._name, sql.Identifier(self._of(old)), sql.Identifier(self._of(new))
+            )
+        )
+
+    def discard(self, version: str) -> None:
+        """Drop the version's column, and with it its indexes."""
+
+        def work() -> None:
+            if version != BASE:
+                self._drop_trigger()
+            self._run(self._sql("alter table {t} drop column if exists {v}", version))
+
+        with self._told():
+            self._alone("access exclusive", work)
+
+    def _alone(self, mode: str, work: Callable[[], None]) -> None:
+        """Do ``work`` in a transaction that holds the table; others never queue behind it for long.
+
+        Where a lock is not had within half a second, everything is undone and tried again.
+        """
+        for attempt in range(WAITS):
+            try:
+                with self._connection.transaction():
+                    self._run("set local lock_timeout = '500ms'")
+                    self._run(sql.SQL("lock table {} in {} mode").format(self._name, sql.SQL(mode)))
+                    work()
+                    return
+            except (pg.LockNotAvailable, pg.DeadlockDetected):
+                if attempt == WAITS - 1:
+                    raise
+                time.sleep(0.05)
+
+    # --- notes and the connection ----------------------------------------------------
+
+    def read_note(self) -> dict[str, Any]:
+        """Give the note of this column, from the table :data:`NOTES`."""
+        with self._told():
+            return self._noted()
+
+    def _noted(self) -> dict[str, Any]:
+        if self._row("select to_regclass(%s)", NOTES)[0] is None:
+            return {}
+        row = self._row(f"select note from {NOTES} where place = %s", self._place)
+        return dict(json.loads(row[0])) if row else {}
+
+    def write_note(self, note: dict[str, Any]) -> None:
+        """Keep the note of this column in the table :data:`NOTES`, which is made for it."""
+        with self._told(), self._connection.transaction():
+            self._note(note)
+
+    def _note(self, note: dict[str, Any]) -> None:
+        self._run(f"create table if not exists {NOTES} (place text primary key, note text not null)")
+        self._run(
+            f"insert into {NOTES} values (%s, %s) on conflict (place) do update set note = excluded.note",
+            self._place,
+            json.dumps(note, sort_keys=True),
+        )
+
+    @property
+    def _place(self) -> str:
+        return f"{self._oid} {self._column}"
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        try:
+            return psycopg.connect(
+                self._conninfo, autocommit=True, connect_timeout=10, application_name="embedtune"
+            )
+        except psycopg.Error as error:
+            self._refuse(f"Postgres cannot be reached ({_first_line(error)})", "check URL and credentials")
+
+    def _refuse(self, what: str, fix: str) -> NoReturn:
+        raise StoreError(self._given.hide(what), where=self.url, fix=fix) from None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn the server's errors into one line."""
+        try:
+            yield
+        except (pg.DiskFull, pg.OutOfMemory) as error:
+            raise DiskFull(f"{self.url}: the server has no room left ({_first_line(error)})") from None
+        except pg.LockNotAvailable:
+            self._refuse("the table stays locked by somebody else", "try again when it is free")
+        except pg.InsufficientPrivilege as error:
+            self._refuse(f"permission denied ({_first_line(error)})", "connect as the table's owner")
+        except psycopg.Error as error:
+            self._refuse(f"Postgres says: {_first_line(error)}", "mend that, then run it again with --resume")
+
+    def _sql(self, text: str, version: str = LIVE) -> sql.Composed:
+        return sql.SQL(text).format(**self._names(version))
+
+    def _run(self, statement: Any, *values: Any) -> None:
+        self._connection.execute(statement, values or None)
+
+    def _rows(self, statement: Any, *values: Any) -> list[Any]:
+        return self._connection.execute(statement, values or None).fetchall()
+
+    def _row(self, statement: Any, *values: Any, connection: psycopg.Connection[Any] | None = None) -> Any:
+        return (connection or self._connection).execute(statement, values or None).fetchone()
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _decoded(values: list[bytes]) -> Vectors:
+    """Read vectors as the server sends them: dimension, a zero, big-endian numbers. float32 (n, d)."""
+    width = len(values[0])
+    raw = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), width)
+    return np.ascontiguousarray(raw[:, 4:]).view(">f4").astype(np.float32)
+
+
+def _encoded(vectors: Vectors, places: list[bytes], seen: list[bytes]) -> bytes:
+    """Give the rows (tid, xid, vector) of a binary COPY."""
+    n, d = vectors.shape
+    rows: NDArray[Any] = np.zeros(
+        n,
+        [
+            *(("fields", ">i2"), ("l1", ">i4"), ("place", "V6"), ("l2", ">i4"), ("seen", "V4")),
+            *(("l3", ">i4"), ("d", ">i2"), ("zero", ">i2"), ("made", ">f4", (d,))),
+        ],
+    )
+    rows["fields"], rows["l1"], rows["l2"], rows["l3"], rows["d"] = 3, 6, 4, 4 + 4 * d, d
+    rows["place"] = np.frombuffer(b"".join(places), "V6")
+    rows["seen"] = np.frombuffer(b"".join(seen), "V4")
+    rows["made"] = vectors
+    return rows.tobytes()

@@ -1,0 +1,44 @@
+"""The table of stores, by the scheme of their URLs."""
+
+from __future__ import annotations
+
+from embedtune.registry import Entry, Registry
+from embedtune.stores.base import Store
+from embedtune.stores.url import StoreURL
+
+_PGVECTOR = Entry(
+    "embedtune.stores.pgvector:PgVector",
+    "Postgres with pgvector: postgresql://user@host/db?table=docs&column=embedding",
+    extra="pgvector",
+    module="psycopg",
+)
+
+STORES = Registry(
+    "store",
+    {
+        "postgresql": _PGVECTOR,
+        "postgres": _PGVECTOR,
+    },
+)
+"""Every kind of store. A class is called with the :class:`~embedtune.stores.url.StoreURL`."""
+
+
+def open_store(url: str) -> Store:
+    """Open the store at a URL; its scheme says which kind it is.
+
+    Parameters
+    ----------
+    url : str
+        For example ``"postgresql://me@host/shop?table=docs&column=embedding"``. Secrets may come from the
+        environment instead, as the store's own client reads them.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be reached or does not hold what the URL names.
+    MissingExtra
+        When the store's client is not installed.
+    """
+    parsed = StoreURL.parse(url)
+    store: Store = STORES.load(parsed.scheme)(parsed)
+    return store

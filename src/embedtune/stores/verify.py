@@ -1,0 +1,294 @@
+"""Whether a new version is what it should be, before anybody sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from embedtune.data.dataset import Dataset
+from embedtune.errors import StoreError
+from embedtune.judging.metrics import evaluate_ranks
+from embedtune.stores.base import LIVE, Batch, Id, Store, in_order
+from embedtune.stores.mapping import DocumentMap
+from embedtune.types import Encoder, Similarity, Transform, Vectors
+
+SAMPLE = 1000
+"""Rows whose vectors are compared with the map applied here."""
+
+QUERIES = 100
+"""Stored rows that are searched for where there are no labelled queries."""
+
+LABELLED = 500
+"""Labelled queries that are searched for, at most."""
+
+K = 10
+RECALL = 0.98
+"""What the index must find of the exact ten best."""
+
+EFFORTS = (None, 80, 160, 320, 640)
+"""Candidates that the index looks at: its own setting first, then more."""
+
+METRIC = "ndcg@10"
+CLOSE = 0.02
+"""How far the metric inside the store may lie under the same computed here, exactly."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found out about a version."""
+
+    rows: int
+    sample: int
+    checksum: str
+    """sha256 of the sample's ids and vectors, little-endian float32, the same in the store and here."""
+    recall: float
+    """Share of the exact ten best that the store finds."""
+    effort: int | None = None
+    """What the index's search has to be set to for that recall; None for the store's own setting."""
+    metric: dict[str, float] = field(default_factory=dict)
+    """nDCG@10 of the labelled queries: ``base`` before, ``offline`` with the map here, ``store`` inside."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries, before and after the map, and what they should find."""
+
+    base: Vectors
+    tuned: Vectors
+    relevant: list[dict[str, float]]
+    """Grades by document id; empty where nothing is known."""
+
+    @classmethod
+    def labelled(cls, dataset: Dataset, encoder: Encoder, transform: Transform, seed: int) -> Asked:
+        """Encode labelled queries of retrieval: those of the test split where there is one."""
+        splits = ["test"] if "test" in dataset.splits else list(dataset.splits)
+        rows = dataset.query_rows(splits)
+        if len(rows) > LABELLED:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, LABELLED, replace=False))
+        items = dataset.query_ids if encoder.content == "id" else dataset.items("query")
+        base = encoder.encode([items[row] for row in rows], kind="query")
+        grades = dataset.relevance(splits)[rows]
+        names = dataset.document_ids
+        relevant = [
+            {names[column]: float(grade) for column, grade in zip(row.indices, row.data, strict=True)}
+            for row in grades
+        ]
+        return cls(base, transform.queries(base), relevant)
+
+
+def verify(
+    store: Store,
+    version: str,
+    mapped: DocumentMap,
+    *,
+    asked: Asked | None,
+    similarity: Similarity,
+    batch: int,
+    seed: int,
+    catch_up: Callable[[], int],
+    tell: Callable[[int], None],
+) -> Verified:
+    """Compare a new version with the live one and the map.
+
+    Raises
+    ------
+    StoreError
+        When rows are missing, a vector is not what the map gives, the index finds too little, or the labelled
+        queries find less than they should.
+    """
+    rows = _count(store, version, catch_up)
+    sample, seen = _sample(store, batch, seed, tell)
+    checksum = _compare(store, version, mapped, sample)
+    if asked is None:
+        vectors = sample.vectors[:QUERIES]
+        if similarity == "cosine":
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        asked = Asked(vectors, mapped.transform.queries(np.ascontiguousarray(vectors, np.float32)), [])
+    before, exact = _exact(store, mapped, asked, batch, lambda done: tell(seen + done))
+    recall, effort, found = 0.0, None, []
+    for effort in EFFORTS:
+        found = store.search(asked.tuned, K, similarity, version, effort)
+        recall = _recall(store, version, asked.tuned, exact, found)
+        if recall >= RECALL:
+            break
+    else:
+        _failed(store, f"the new index finds only {recall:.3f} of the exact {K} best (at least {RECALL})")
+    metric: dict[str, float] = {}
+    if asked.relevant:
+        metric = {
+            "base": _ndcg(before.names, asked.relevant),
+            "offline": _ndcg(exact.names, asked.relevant),
+            "store": _ndcg(found, asked.relevant),
+            "queries": len(asked.relevant),
+        }
+        if metric["store"] < metric["offline"] - CLOSE:
+            _failed(
+                store,
+                f"{METRIC} inside the store is {metric['store']:.4f}, "
+                f"and {metric['offline']:.4f} with the map here",
+            )
+        if metric["store"] < metric["base"] - CLOSE:
+            _failed(
+                store,
+                f"{METRIC} inside the store would fall from {metric['base']:.4f} to {metric['store']:.4f}",
+            )
+    return Verified(rows, len(sample.ids), checksum, recall, effort, metric)
+
+
+def _count(store: Store, version: str, catch_up: Callable[[], int]) -> int:
+    """Count the new version's rows, and the live one's, while others may be writing."""
+    live = rows = 0
+    for _ in range(5):
+        live = store.count(LIVE)
+        catch_up()
+        rows = store.count(version)
+        if rows >= live or rows == store.count(LIVE):
+            return rows
+    return _failed(store, f"it has {rows:,} rows, and the old one {live:,}")
+
+
+def _failed(store: Store, what: str) -> NoReturn:
+    raise StoreError(
+        f"the new version did not pass: {what}",
+        where=store.url,
+        fix="nothing was switched; the old one serves",
+    )
+
+
+def _sample(store: Store, batch: int, seed: int, tell: Callable[[int], None]) -> tuple[Batch, int]:
+    """Draw rows evenly from the live version, in one pass."""
+    rng, seen = np.random.default_rng(seed), 0
+    ids: list[Id] = []
+    vectors = np.empty((SAMPLE, store.dimension), np.float32)
+    for rows in store.scan(batch):
+        places = rng.integers(0, np.arange(seen, seen + len(rows.ids)) + 1)  # Algorithm R
+        for i in np.flatnonzero((places < SAMPLE) | (np.arange(seen, seen + len(rows.ids)) < SAMPLE)):
+            if seen + i < SAMPLE:
+                ids.append(rows.ids[i])
+                vectors[seen + i] = rows.vectors[i]
+            else:
+                ids[places[i]], vectors[places[i]] = rows.ids[i], rows.vectors[i]
+        seen += len(rows.ids)
+        tell(seen)
+    order = rng.permutation(len(ids))
+    return Batch([ids[i] for i in order], vectors[order]), seen
+
+
+def _compare(store: Store, version: str, mapped: DocumentMap, sample: Batch) -> str:
+    """Give the checksum of a sample, if it is the same in the store and here; changed rows are left out."""
+    now = store.fetch(sample.ids)
+    places, rows = in_order(now, sample.ids)
+    same = (now.vectors[rows] == sample.vectors[places]).all(axis=1)
+    names = [sample.ids[place] for place in places[same]]
+    expected = mapped(names, sample.vectors[places[same]])
+    found = store.fetch(names, version)
+    at, rows = in_order(found, names)
+    if len(at) < len(names):
+        _failed(store, f"{len(names) - len(at)} of {len(names)} sampled rows are not there")
+    stored = found.vectors[rows]
+    right = agree(store, expected, stored)
+    if not right.all():
+        first = names[int(np.flatnonzero(~right)[0])]
+        _failed(
+            store,
+            f"{(~right).sum()} of {len(names)} sampled rows are not what the map gives, {first!r} first",
+        )
+    digest = hashlib.sha256("\n".join(map(str, names)).encode())
+    digest.update(stored.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def agree(store: Store, made: Vectors, stored: Vectors) -> NDArray[np.bool_]:
+    """Say which rows are the same, to the bit unless the store is lossy."""
+    if made.shape != stored.shape:
+        return np.zeros(len(made), bool)
+    if not store.lossy:
+        return np.asarray((made.view(np.uint32) == stored.view(np.uint32)).all(axis=1))
+    length = np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12)
+    bound = 1e-3 * np.maximum(np.abs(made), length * 0.05)
+    return np.asarray((np.abs(made - stored) <= bound).all(axis=1))
+
+
+class _Best:
+    """The best ``K`` rows of each query, kept while rows go by."""
+
+    def __init__(self, queries: Vectors) -> None:
+        self.queries = queries
+        self.scores = np.full((len(queries), K), -np.inf, np.float32)
+        self._names = np.full((len(queries), K), None, object)
+
+    def add(self, ids: Sequence[Id], vectors: Vectors) -> None:
+        """Let rows go by."""
+        scores = np.concatenate([self.scores, self.queries @ vectors.T], axis=1)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :K] if scores.shape[1] <= 2 * K else _top(scores)
+        known = np.take_along_axis(self._names, np.minimum(best, K - 1), axis=1)
+        new = np.array([*ids, None], object)[np.maximum(best - K, -1)]
+        self._names = np.where(best < K, known, new)
+        self.scores = np.take_along_axis(scores, best, axis=1)
+
+    @property
+    def names(self) -> list[list[Id]]:
+        """Ids, best first."""
+        return [[name for name in row if name is not None] for row in self._names]
+
+
+def _top(scores: Vectors) -> NDArray[np.int64]:
+    part = np.argpartition(-scores, K - 1, axis=1)[:, :K]
+    order = np.argsort(-np.take_along_axis(scores, part, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(part, order, axis=1)
+
+
+def _exact(
+    store: Store, mapped: DocumentMap, asked: Asked, batch: int, tell: Callable[[int], None]
+) -> tuple[_Best, _Best]:
+    """Search the live version, and the live version with the map applied here, exactly."""
+    before, after, seen = _Best(asked.base), _Best(asked.tuned), 0
+    for rows in store.scan(batch):
+        before.add(rows.ids, rows.vectors)
+        after.add(rows.ids, mapped(rows.ids, rows.vectors))
+        seen += len(rows.ids)
+        tell(seen)
+    return before, after
+
+
+def _recall(store: Store, version: str, queries: Vectors, exact: _Best, found: list[list[Id]]) -> float:
+    """Give the share of the exact best that was found; what scores as high as the last of them counts too."""
+    strange = {
+        str(n): n for names, wanted in zip(found, exact.names, strict=True) for n in set(names) - set(wanted)
+    }
+    extra = store.fetch(list(strange.values()), version) if strange else None
+    vectors: dict[str, Any] = (
+        {} if extra is None else dict(zip(map(str, extra.ids), extra.vectors, strict=True))
+    )
+    hits = wanted_all = 0
+    for query, names, wanted, scores in zip(queries, found, exact.names, exact.scores, strict=True):
+        last = scores[len(wanted) - 1] if wanted else 0.0
+        known = set(wanted)
+        hits += sum(
+            name in known or (str(name) in vectors and float(query @ vectors[str(name)]) >= last - 1e-5)
+            for name in names
+        )
+        wanted_all += len(wanted)
+    return min(1.0, hits / max(wanted_all, 1))
+
+
+def _ndcg(found: list[list[Id]], relevant: list[dict[str, float]]) -> float:
+    """Judge ranked ids by graded relevance."""
+    column: dict[str, int] = {}
+    rows, columns, grades, ranks = [], [], [], []
+    for row, (names, wanted) in enumerate(zip(found, relevant, strict=True)):
+        place = {str(name): rank for rank, name in enumerate(names, 1)}
+        for name, grade in wanted.items():
+            rows.append(row)
+            columns.append(column.setdefault(name, len(column)))
+            grades.append(grade)
+            ranks.append(place.get(name, 1_000_000))
+    pairs = csr_matrix((grades, (rows, columns)), shape=(len(found), max(len(column), 1)))
+    order = csr_matrix((ranks, (rows, columns)), shape=pairs.shape)
+    return float(evaluate_ranks(order.data.astype(np.int32), pairs, [METRIC])[METRIC].mean())

@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from embedtune.artifact import Tuned
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
@@ -25,6 +27,7 @@ from embedtune.stores.base import BASE, LIVE, Batch, Nulls, Store
 from embedtune.stores.mapping import DocumentMap, moves_documents, version_of
 from embedtune.stores.probing import check_base
 from embedtune.stores.table import open_store
+from embedtune.stores.url import masked
 from embedtune.stores.verify import Asked, Verified, agree, verify
 
 Progress = Callable[[str, int, int], None]
@@ -163,7 +166,7 @@ def apply(
     """
     model = open_model(tuned)
     if not moves_documents(model.transform):
-        return Applied(str(store if isinstance(store, str) else store.url), "", "nothing to write")
+        return Applied(masked(store if isinstance(store, str) else store.url), "", "nothing to write")
     dataset = None if data is None else read(data)
     with _opened(store) as place:
         work = _Apply(model, place, dataset, batch, seed, progress)
@@ -183,6 +186,7 @@ def rollback(store: Store | str) -> str:
         if not layout.base:
             raise StoreError("there is no version to go back to", where=place.url, fix="nothing was done")
         version = str(note.get("live") or note.get("begun") or "unknown")
+        place.write_note({**note, "live": None, "begun": version})  # serving still, should we be killed here
         place.rollback(version)
         place.write_note({**place.read_note(), "live": None, "begun": None})
         return version
@@ -311,7 +315,7 @@ class _Apply:
             before = wrote
 
     def _pass(self, rows: int | None = None) -> int:
-        """Write what the new version lacks; give the number of rows that were written."""
+        """Write what the new version lacks; give the number of rows that differed."""
         done = wrote = 0
         if rows and self.store.tracks:
             done = self.store.count(self.version)
@@ -320,19 +324,19 @@ class _Apply:
             made = self.mapped(found.ids, found.vectors)
             left = range(len(made)) if self.store.tracks or empty else self._different(found, made)
             if len(left) == len(made):
-                self.store.write(self.version, found.ids, made, found.marks)
+                self.written += self.store.write(self.version, found.ids, made, found.marks)
             elif len(left):
-                self.store.write(self.version, [found.ids[i] for i in left], made[list(left)])
+                self.written += self.store.write(self.version, [found.ids[i] for i in left], made[list(left)])
             wrote += len(left)
             done += len(made)
             if rows:
                 self._tell("apply", min(done, rows), rows)
-        wrote += self.store.forget(self.version, self.batch)
-        self.written += wrote
-        return wrote
+        return wrote + self.store.forget(self.version, self.batch)
 
     def _different(self, found: Batch, made: Any) -> list[int]:
         """Give the rows that the new version does not have, or has otherwise."""
+        if found.there is not None:
+            return [int(i) for i in np.flatnonzero(~agree(self.store, made, found.there))]
         there = self.store.fetch(found.ids, self.version)
         row = {name: i for i, name in enumerate(there.ids)}
         known = [i for i, name in enumerate(found.ids) if name in row]
@@ -354,7 +358,7 @@ class _Apply:
     def _switched_already(self) -> bool:
         """Say whether this version is live; one whose run was killed right after its switch is noted now."""
         layout, note = self.store.layout(), self.store.read_note()
-        if note.get("live") == self.version:
+        if note.get("live") == self.version and self.version not in layout.others:
             return True
         if layout.base and note.get("begun") == self.version and self.version not in layout.others:
             self.store.write_note({**note, "live": self.version, "begun": None})
@@ -364,7 +368,7 @@ class _Apply:
 
     def _refuse_switched(self) -> None:
         layout, live = self.store.layout(), self.store.read_note().get("live")
-        if layout.base or live:
+        if layout.base or (live and live not in layout.others):
             raise StoreError(
                 f"it serves version {live or 'unknown'} already, which is not the base's",
                 where=self.store.url,
@@ -412,8 +416,6 @@ class _Apply:
         return {"base": encoder.name, "fingerprint": encoder.fingerprint, "version": self.version}
 
     def _nothing(self) -> Any:
-        import numpy as np
-
         return np.zeros((0, self.store.dimension), np.float32)
 
     def _done(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -30,6 +30,8 @@ class Batch(NamedTuple):
     """float32 (n, d), as they are stored; nothing is normalised here."""
     marks: Any = None
     """What tells the store whether a row has changed since it was read; handed back to ``write``."""
+    there: Vectors | None = None
+    """From ``pending``: the same rows of the new version, NaN where there is none."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ class Store(Protocol):
     """Where it is, with passwords masked."""
     dimension: int
     """Of the live version."""
-    lossy: bool
-    """Whether the store changes vectors that it is given, by normalising or rounding them."""
+    tolerance: float
+    """How far a coordinate may be from what was written, relative to the vector's length: 0 where vectors are
+    kept to the bit, more where the store normalises or rounds them."""
     tracks: bool
     """Whether ``pending`` gives exactly the rows that have no vector in the new version, or an old one."""
 
@@ -76,7 +79,7 @@ class Store(Protocol):
         """Find the rows whose live vector is null or not finite."""
         ...
 
-    def scan(self, batch: int, version: str = LIVE) -> Iterator[Batch]:
+    def scan(self, batch: int, version: str = LIVE) -> Generator[Batch]:
         """Go through all rows of a version that have a vector, at most about ``batch`` at a time."""
         ...
 
@@ -106,12 +109,15 @@ class Store(Protocol):
         """Make room for a version, or find the one that was begun."""
         ...
 
-    def pending(self, version: str, batch: int) -> Iterator[Batch]:
+    def pending(self, version: str, batch: int) -> Generator[Batch]:
         """Go through the live rows that a version may lack: those that do, or all, see ``tracks``."""
         ...
 
-    def write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any = None) -> None:
-        """Write rows of a version, whether they are there already or not. A batch is written whole."""
+    def write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any = None) -> int:
+        """Write rows of a version, there already or not, and give how many; a batch is written whole.
+
+        Rows that have changed since they were read are left out, where ``marks`` tell.
+        """
         ...
 
     def forget(self, version: str, batch: int) -> int:

@@ -12,7 +12,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from queue import Queue
 from typing import Any, NoReturn
 
@@ -61,7 +61,7 @@ class PgVector:
         When the server cannot be reached, or table, column or id are not there.
     """
 
-    lossy = False
+    tolerance = 0.0
     tracks = True
 
     def __init__(self, url: StoreURL) -> None:
@@ -74,8 +74,12 @@ class PgVector:
         self._table = given["table"]
         self._column = given["column"]
         self._text = given.get("text")
-        with self._told():
-            self._inspect(given.get("id"))
+        try:
+            with self._told():
+                self._inspect(given.get("id"))
+        except BaseException:
+            self.close()
+            raise
 
     # --- what is there ---------------------------------------------------------------
 
@@ -97,7 +101,7 @@ class PgVector:
             self._refuse(
                 f"column {self._column!r} is of type {kind}, not vector or halfvec", "check ?column="
             )
-        self._kind, self.lossy = kind, kind == "halfvec"
+        self._kind, self.tolerance = kind, 1e-3 if kind == "halfvec" else 0.0
         self._key = key or self._primary_key()
         self.dimension = declared if declared > 0 else self._seen_dimension()
 
@@ -177,7 +181,7 @@ class PgVector:
             first = self._rows(self._sql("select {k} from {t} where {c} is null order by {k} limit 10"))
         return Nulls(int(count), tuple(self._id(row[0]) for row in first))
 
-    def scan(self, batch: int, version: str = LIVE) -> Iterator[Batch]:
+    def scan(self, batch: int, version: str = LIVE) -> Generator[Batch]:
         """Go through the rows of one snapshot, on a connection of its own."""
         statement = self._sql("select {k}, {v}::vector from {t} where {v} is not null", version)
         with (
@@ -283,7 +287,7 @@ class PgVector:
         self._run(sql.SQL("drop trigger if exists {g} on {t}").format(**names))
         self._run(sql.SQL("drop function if exists {g}()").format(**names))
 
-    def pending(self, version: str, batch: int) -> Iterator[Batch]:
+    def pending(self, version: str, batch: int) -> Generator[Batch]:
         """Go through the rows with a live vector and none in the version, in the order they lie on disk."""
         if self._connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             yield from self._pending(self._connection, version, batch)  # inside the switch
@@ -317,7 +321,7 @@ class PgVector:
                     ahead.get_nowait()
                 reader.join(0.01)
 
-    def _pending(self, connection: psycopg.Connection[Any], version: str, batch: int) -> Iterator[Batch]:
+    def _pending(self, connection: psycopg.Connection[Any], version: str, batch: int) -> Generator[Batch]:
         statement = self._sql(
             "select {k}, {c}::vector, ctid, xmin from {t}"
             " where ctid >= %s::tid and ctid < %s::tid and {c} is not null and {v} is null",
@@ -343,21 +347,18 @@ class PgVector:
                     ([row[2] for row in part], [row[3] for row in part]),
                 )
 
-    def write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any = None) -> None:
+    def write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any = None) -> int:
         """Write one batch in one transaction; rows that changed since they were read stay as they are.
 
         They are pending still. Without marks the rows are found by id, one by one.
         """
         with self._told():
-            for attempt in range(5):
-                try:
-                    self._write(version, ids, vectors, marks)
-                    return
-                except (pg.DeadlockDetected, pg.SerializationFailure):
-                    if attempt == 4:
-                        raise
+            for _ in range(4):
+                with contextlib.suppress(pg.DeadlockDetected, pg.SerializationFailure):
+                    return self._write(version, ids, vectors, marks)
+            return self._write(version, ids, vectors, marks)
 
-    def _write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any) -> None:
+    def _write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any) -> int:
         cast = sql.SQL(f"::{self._kind}")
         with self._connection.transaction():
             self._run("set local synchronous_commit = off")  # lost rows are null, and written again
@@ -367,15 +368,16 @@ class PgVector:
                 )
                 texts = ["[" + ",".join(map(repr, row.tolist())) + "]" for row in vectors]
                 keys = self._keys(ids)
-                self._connection.cursor().executemany(statement, list(zip(texts, keys, strict=True)))
-                return
+                cursor = self._connection.cursor()
+                cursor.executemany(statement, list(zip(texts, keys, strict=True)))
+                return cursor.rowcount
             self._run(
                 "create temporary table if not exists embedtune_stage (place tid, seen xid, made vector)"
                 " on commit delete rows"
             )
             with self._connection.cursor().copy("copy embedtune_stage from stdin (format binary)") as copy:
                 copy.write(HEAD + _encoded(vectors, *marks) + TAIL)
-            self._run(
+            wrote = self._connection.execute(
                 sql.SQL(
                     "update {t} as t set {v} = s.made{cast} from embedtune_stage s"
                     " where t.ctid = s.place and t.xmin = s.seen"
@@ -383,6 +385,7 @@ class PgVector:
             )
             if self._in_switch:
                 self._run("delete from embedtune_stage")
+            return wrote.rowcount
 
     _in_switch = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import islice
 
 import numpy as np
@@ -87,11 +88,12 @@ def _probes(store: Store, encoder: Encoder, dataset: Dataset | None) -> tuple[Ve
 
 def _spread(store: Store) -> Batch:
     """Give a few rows of the first ones of the store."""
-    first = next(iter(store.scan(PROBES * 16)), None)
+    with closing(store.scan(PROBES * 16)) as rows:
+        first = next(rows, None)
     if first is None:
         raise StoreError("there are no vectors in it", where=store.url, fix="fill it first")
-    rows = np.linspace(0, len(first.ids) - 1, min(PROBES, len(first.ids))).astype(int)
-    return Batch([first.ids[row] for row in rows], first.vectors[rows])
+    chosen = np.linspace(0, len(first.ids) - 1, min(PROBES, len(first.ids))).astype(int)
+    return Batch([first.ids[row] for row in chosen], first.vectors[chosen])
 
 
 def _matching(batch: Batch, texts: dict[Id, str]) -> tuple[Vectors, list[str]]:

@@ -13,11 +13,36 @@ _PGVECTOR = Entry(
     module="psycopg",
 )
 
+_FOLDER = Entry(
+    "embedtune.stores.folder:Folder",
+    "Parquet or NumPy files: parquet:///folder, parquet:///file.parquet, numpy:///documents.npy",
+)
+
 STORES = Registry(
     "store",
     {
         "postgresql": _PGVECTOR,
         "postgres": _PGVECTOR,
+        "lancedb": Entry(
+            "embedtune.stores.lance:Lance",
+            "LanceDB: lancedb:///path/to/database?column=vector#table",
+            extra="lancedb",
+            module="lancedb",
+        ),
+        "chroma": Entry(
+            "embedtune.stores.chroma:Chroma",
+            "Chroma's server: chroma://host:8000/collection",
+            extra="chroma",
+            module="chromadb",
+        ),
+        "parquet": _FOLDER,
+        "numpy": _FOLDER,
+        "faiss": Entry(
+            "embedtune.stores.faiss_file:Faiss",
+            "FAISS index files with exact vectors: faiss:///path/to/file.index",
+            extra="faiss",
+            module="faiss",
+        ),
     },
 )
 """Every kind of store. A class is called with the :class:`~embedtune.stores.url.StoreURL`."""

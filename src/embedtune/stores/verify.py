@@ -205,31 +205,33 @@ def _compare(store: Store, version: str, mapped: DocumentMap, sample: Batch) -> 
 
 
 def agree(store: Store, made: Vectors, stored: Vectors) -> NDArray[np.bool_]:
-    """Say which rows are the same, to the bit unless the store is lossy."""
+    """Say which rows are the same, to the bit, or within what the store does to them."""
     if made.shape != stored.shape:
         return np.zeros(len(made), bool)
-    if not store.lossy:
+    if not store.tolerance:
         return np.asarray((made.view(np.uint32) == stored.view(np.uint32)).all(axis=1))
     length = np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12)
-    bound = 1e-3 * np.maximum(np.abs(made), length * 0.05)
-    return np.asarray((np.abs(made - stored) <= bound).all(axis=1))
+    return np.asarray((np.abs(made - stored) <= store.tolerance * length).all(axis=1))
 
 
-class _Best:
-    """The best ``K`` rows of each query, kept while rows go by."""
+class Best:
+    """The best ``k`` rows of each query by inner product, kept while rows go by."""
 
-    def __init__(self, queries: Vectors) -> None:
-        self.queries = queries
-        self.scores = np.full((len(queries), K), -np.inf, np.float32)
-        self._names = np.full((len(queries), K), None, object)
+    def __init__(self, queries: Vectors, k: int = K) -> None:
+        self.queries, self.k = queries, k
+        self.scores = np.full((len(queries), k), -np.inf, np.float32)
+        self._names = np.full((len(queries), k), None, object)
 
     def add(self, ids: Sequence[Id], vectors: Vectors) -> None:
         """Let rows go by."""
+        k = self.k
         scores = np.concatenate([self.scores, self.queries @ vectors.T], axis=1)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, :K] if scores.shape[1] <= 2 * K else _top(scores)
-        known = np.take_along_axis(self._names, np.minimum(best, K - 1), axis=1)
-        new = np.array([*ids, None], object)[np.maximum(best - K, -1)]
-        self._names = np.where(best < K, known, new)
+        best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(best, order, axis=1)
+        known = np.take_along_axis(self._names, np.minimum(best, k - 1), axis=1)
+        new = np.array([*ids, None], object)[np.maximum(best - k, -1)]
+        self._names = np.where(best < k, known, new)
         self.scores = np.take_along_axis(scores, best, axis=1)
 
     @property
@@ -238,17 +240,11 @@ class _Best:
         return [[name for name in row if name is not None] for row in self._names]
 
 
-def _top(scores: Vectors) -> NDArray[np.int64]:
-    part = np.argpartition(-scores, K - 1, axis=1)[:, :K]
-    order = np.argsort(-np.take_along_axis(scores, part, axis=1), axis=1, kind="stable")
-    return np.take_along_axis(part, order, axis=1)
-
-
 def _exact(
     store: Store, mapped: DocumentMap, asked: Asked, batch: int, tell: Callable[[int], None]
-) -> tuple[_Best, _Best]:
+) -> tuple[Best, Best]:
     """Search the live version, and the live version with the map applied here, exactly."""
-    before, after, seen = _Best(asked.base), _Best(asked.tuned), 0
+    before, after, seen = Best(asked.base), Best(asked.tuned), 0
     for rows in store.scan(batch):
         before.add(rows.ids, rows.vectors)
         after.add(rows.ids, mapped(rows.ids, rows.vectors))
@@ -257,7 +253,7 @@ def _exact(
     return before, after
 
 
-def _recall(store: Store, version: str, queries: Vectors, exact: _Best, found: list[list[Id]]) -> float:
+def _recall(store: Store, version: str, queries: Vectors, exact: Best, found: list[list[Id]]) -> float:
     """Give the share of the exact best that was found; what scores as high as the last of them counts too."""
     strange = {
         str(n): n for names, wanted in zip(found, exact.names, strict=True) for n in set(names) - set(wanted)

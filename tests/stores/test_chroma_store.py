@@ -51,11 +51,11 @@ def test_a_kill_between_the_two_renames_is_mended_when_it_is_opened(client, chro
 
 
 @pytest.mark.filterwarnings("ignore:legacy embedding function:DeprecationWarning")
-def test_documents_that_change_during_the_run_go_along(client, chroma, tuned):
+def test_documents_that_change_during_the_run_go_along(client, chroma, tuned, vectors):
     def meddle(stage, done, total):
         if stage == "index" and not done:
             live = client.get_collection("docs", embedding_function=None)
-            live.update(ids=["5"], documents=["another text"])
+            live.update(ids=["5"], embeddings=vectors[5:6], documents=["another text"])
 
     stores.apply(tuned, chroma.url, progress=meddle)
     found = client.get_collection("docs", embedding_function=None).get(ids=["5"])

@@ -124,18 +124,19 @@ def _inner(index: Any) -> Any:
     return faiss.downcast_index(index)
 
 
-def _like(index: Any, vectors: Vectors, metric: int) -> Any:
+def _like(old: Any, vectors: Vectors, metric: int) -> Any:
     """Make an empty index of the same kind and settings."""
     width = vectors.shape[1]
     new: Any
-    if isinstance(index, faiss.IndexIVFFlat):
-        new = faiss.IndexIVFFlat(faiss.IndexFlat(width, metric), width, index.nlist, metric)
+    if isinstance(old, faiss.IndexIVFFlat):
+        new = faiss.IndexIVFFlat(faiss.IndexFlat(width, metric), width, old.nlist, metric)
         step = max(1, len(vectors) // TRAINING)
         new.train(np.ascontiguousarray(vectors[::step]))
-        new.nprobe = index.nprobe
+        new.nprobe = old.nprobe
         return new
-    if isinstance(index, faiss.IndexHNSWFlat):
-        new = faiss.IndexHNSWFlat(width, index.hnsw.nb_neighbors(1), metric)
-        new.hnsw.efConstruction, new.hnsw.efSearch = index.hnsw.efConstruction, index.hnsw.efSearch
+    if isinstance(old, faiss.IndexHNSWFlat):
+        graph: Any = old.hnsw
+        new = faiss.IndexHNSWFlat(width, graph.nb_neighbors(1), metric)
+        new.hnsw.efConstruction, new.hnsw.efSearch = graph.efConstruction, graph.efSearch
         return new
     return faiss.IndexFlat(width, metric)

@@ -54,7 +54,7 @@ class Folder(FileStore):
             if isinstance(error, UserError):
                 self._refuse(error.what, error.fix or "mend it")
             self._refuse(f"it cannot be read ({str(error).splitlines()[0]})", "write it again")
-        if first is None:
+        if first is None or not first.shape[1]:
             self._refuse("there are no vectors in it", "fill it first")
         self.dimension = int(first.shape[1])
 
@@ -99,24 +99,31 @@ class Folder(FileStore):
             for start in range(0, len(array), batch):
                 yield np.ascontiguousarray(array[start : start + batch], np.float32)
             return
-        width = getattr(self, "_seen", 0)
+        width = self._list_width(path)
         for part in self._parts(path):
             with pq.ParquetFile(part) as file:
                 for rows in file.iter_batches(batch, columns=[self._column]):
-                    block = self._dense(rows.column(0), width)
-                    width = block.shape[1]
-                    yield block
+                    yield self._dense(rows.column(0), width)
+
+    def _list_width(self, path: Path) -> int:
+        """Give the dimension of the first row that has a vector; 0 where none has."""
+        for part in self._parts(path):
+            kind = pq.read_schema(part).field(self._column).type
+            if pa.types.is_fixed_size_list(kind):
+                return int(kind.list_size)
+            with pq.ParquetFile(part) as file:
+                for rows in file.iter_batches(1024, columns=[self._column]):
+                    if len(there := rows.column(0).drop_null()):
+                        return len(there[0])
+        return 0
 
     def _dense(self, column: Any, width: int) -> Vectors:
         """Give lists as float32 (n, d); NaN for rows that are null."""
         valid = column.is_valid().to_numpy(zero_copy_only=False)
         there = column.drop_null()
-        lengths = set(np.unique(there.value_lengths().to_numpy(zero_copy_only=False)).tolist())
-        if len(lengths | ({width} if width else set())) > 1:
-            raise DataError(
-                f"vectors have different dimensions: {sorted(lengths | {width} - {0})}", fix="re-encode them"
-            )
-        width = width or next(iter(lengths), 0)
+        lengths = {width, *np.unique(there.value_lengths().to_numpy(zero_copy_only=False)).tolist()}
+        if len(lengths) > 1:
+            raise DataError(f"vectors have different dimensions: {sorted(lengths)}", fix="re-encode them")
         rows = np.full((len(column), width), np.nan, np.float32)
         rows[valid] = there.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
         return rows
@@ -164,7 +171,7 @@ class Folder(FileStore):
             with pq.ParquetWriter(out, schema) as writer:
                 for rows in file.iter_batches(batch):
                     block = np.array(vectors[start : start + len(rows)])
-                    missing = ~np.isfinite(block).all(axis=1)
+                    missing: Any = ~np.isfinite(block).all(axis=1)
                     column = pa.FixedSizeListArray.from_arrays(
                         pa.array(block.ravel()),
                         vectors.shape[1],

@@ -1,4 +1,4 @@
-"""What is special about files: names exchanged in one step, killed exchanges, nulls, other columns, kinds of index."""
+"""What is special about files: names exchanged in one step, killed exchanges, nulls, kinds of index."""
 
 from __future__ import annotations
 

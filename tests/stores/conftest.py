@@ -356,7 +356,75 @@ def faiss(vectors, tmp_path) -> Case:
     return _file_case("faiss", f"faiss://{path}", write, read)
 
 
-KINDS = ("pgvector", "lance", "chroma", "parquet", "numpy_file", "faiss")
+@pytest.fixture
+def qdrant(vectors, monkeypatch) -> Case:
+    """Give a store in memory, as no server is to be had and a local folder is slow; its client stays open."""
+    library = pytest.importorskip("qdrant_client")
+    from qdrant_client import models
+
+    from embedtune.stores.qdrant import Qdrant
+
+    client = library.QdrantClient(":memory:")
+    monkeypatch.setattr(Qdrant, "_connect", lambda self: client)
+    monkeypatch.setattr(Qdrant, "close", lambda self: None)
+    client.create_collection(
+        "docs_1", vectors_config=models.VectorParams(size=WIDTH, distance=models.Distance.COSINE)
+    )
+    alias = models.CreateAlias(collection_name="docs_1", alias_name="docs")
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+
+    def put(ids, x):
+        points = [
+            models.PointStruct(id=int(i), vector=row.tolist(), payload={"body": f"text {i}"})
+            for i, row in zip(ids, x, strict=True)
+        ]
+        client.upsert("docs", points)
+
+    def read():
+        points, _ = client.scroll("docs", limit=10_000, with_vectors=True, with_payload=True)
+        assert all(point.payload == {"body": f"text {point.id}"} for point in points)
+        return {str(point.id): np.array(point.vector, np.float32) for point in points}
+
+    put(range(ROWS), vectors)
+    drop = lambda ids: client.delete("docs", models.PointIdsList(points=ids))  # noqa: E731
+    return Case("qdrant", "qdrant://localhost/docs?text=body", read, put, drop)
+
+
+@pytest.fixture
+def milvus(vectors, tmp_path) -> Iterator[Case]:
+    library = pytest.importorskip("pymilvus")
+    pytest.importorskip("milvus_lite")
+    path = tmp_path / "docs.db"
+    client = library.MilvusClient(str(path))
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=True)
+    schema.add_field("id", library.DataType.INT64, is_primary=True)
+    schema.add_field("vector", library.DataType.FLOAT_VECTOR, dim=WIDTH)
+    schema.add_field("body", library.DataType.VARCHAR, max_length=100)
+    index = client.prepare_index_params()
+    index.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
+    client.create_collection("docs_1", schema=schema, index_params=index)
+    client.create_alias("docs_1", "docs")
+
+    def put(ids, x):
+        rows = [
+            {"id": int(i), "vector": row, "body": f"text {i}", "n": int(i)}
+            for i, row in zip(ids, x, strict=True)
+        ]
+        client.upsert(client.describe_alias("docs")["collection_name"], rows)
+
+    def read():
+        name = client.describe_alias("docs")["collection_name"]
+        rows = client.query(name, filter="id >= 0", output_fields=["*"])
+        assert all(row["body"] == f"text {row['id']}" and row["n"] == row["id"] for row in rows)
+        return {str(row["id"]): np.array(row["vector"], np.float32) for row in rows}
+
+    put(range(ROWS), vectors)
+    drop = lambda ids: client.delete(client.describe_alias("docs")["collection_name"], ids=ids)  # noqa: E731
+    yield Case("milvus", f"milvus://{path}?text=body#docs", read, put, drop)
+    client.close()
+
+
+KINDS = ("pgvector", "lance", "chroma", "parquet", "numpy_file", "faiss", "qdrant", "milvus")
 
 
 @pytest.fixture(params=KINDS)

@@ -18,6 +18,13 @@ _FOLDER = Entry(
     "Parquet or NumPy files: parquet:///folder, parquet:///file.parquet, numpy:///documents.npy",
 )
 
+_QDRANT = Entry(
+    "embedtune.stores.qdrant:Qdrant",
+    "Qdrant, by alias: qdrant://host:6333/alias, qdrant+file:///folder#alias",
+    extra="qdrant",
+    module="qdrant_client",
+)
+
 STORES = Registry(
     "store",
     {
@@ -42,6 +49,14 @@ STORES = Registry(
             "FAISS index files with exact vectors: faiss:///path/to/file.index",
             extra="faiss",
             module="faiss",
+        ),
+        "qdrant": _QDRANT,
+        "qdrant+file": _QDRANT,
+        "milvus": Entry(
+            "embedtune.stores.milvus:Milvus",
+            "Milvus, by alias: milvus://host:19530/alias, milvus:///path/file.db#alias (Milvus Lite)",
+            extra="milvus",
+            module="pymilvus",
         ),
     },
 )

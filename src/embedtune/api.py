@@ -50,6 +50,7 @@ def fine_tune(
     roles: dict[str, str | None] | None = None,
     force: bool = False,
     unlabelled: bool = False,
+    from_store: str | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -82,6 +83,9 @@ def fine_tune(
         ``data`` is a collection without labels: learn from its structure, see
         :func:`embedtune.data.pairs.pairs_from_structure`. Made labels judge nothing: without real
         queries (``test``) the base is kept, unless ``force``.
+    from_store : str, optional
+        URL of a store that has the documents' vectors: they are read there by id, and only queries are
+        encoded. See :func:`embedtune.stores.open_store`.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -123,7 +127,8 @@ def fine_tune(
         _checked_metric(dataset, metric)
     clock.stop("read")
 
-    encoder = load_encoder(base_model)
+    base = load_encoder(base_model)
+    encoder = base if from_store is None else _stored(from_store, base, dataset, progress)
     found = collect(dataset, encoder, test=test, progress=progress)
     clock.stop("encode")
 
@@ -142,7 +147,7 @@ def fine_tune(
     shipped = transform if keep else Identity()
     head = classifier(found, choice if keep else None, shipped, seed)
     return Tuned(
-        encoder,
+        base,
         shipped,
         verdict=verdict,
         metrics={"metric": deciding, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)},
@@ -247,6 +252,13 @@ def seconds(budget: str | float) -> float:
             f"the budget {budget!r} is no time above zero", fix="write for example '10m' or '90s'"
         )
     return value
+
+
+def _stored(url: str, base: Encoder, dataset: Dataset, progress: Progress | None) -> Encoder:
+    """Give the base with the documents' vectors from a store."""
+    from embedtune.stores.stored import StoredEncoder
+
+    return StoredEncoder.of(url, base, dataset, progress=progress)
 
 
 def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress | None) -> Collected:

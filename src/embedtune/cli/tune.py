@@ -58,6 +58,12 @@ def tune(
             help="DATA has texts alone: learn from titles, headings, first sentences; judge on --test FILE.",
         ),
     ] = False,
+    from_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Read the documents' vectors from a store, by id; encode only the queries."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -100,6 +106,7 @@ def tune(
             task=task,
             roles=roles,
             force=force,
+            from_store=from_store,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())

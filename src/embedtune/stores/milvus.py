@@ -26,8 +26,8 @@ class Milvus(Aliased):
     Parameters
     ----------
     url : StoreURL
-        ``vector`` names the field of vectors, by default the only one; ``text`` that of the texts; ``ssl=true``
-        for https. User and password of the URL, or ``MILVUS_TOKEN`` of the environment, open it.
+        ``vector`` names the field of vectors, by default the only one; ``text`` that of the texts;
+        ``ssl=true`` for https. User and password of the URL, or ``MILVUS_TOKEN`` of the environment, open it.
 
     Raises
     ------

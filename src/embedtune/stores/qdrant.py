@@ -1,4 +1,4 @@
-"""Qdrant: a version is a collection of its own with the same payload; the switch moves an alias in one call."""
+"""Qdrant: a version is a collection with the same payload; the switch moves an alias in one call."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Qdrant(Aliased):
     Parameters
     ----------
     url : StoreURL
-        ``vector`` names one of several vectors; ``text`` the payload's field of texts; ``ssl=true`` for https.
-        A key comes from the environment, ``QDRANT_API_KEY``.
+        ``vector`` names one of several vectors; ``text`` the payload's field of texts; ``ssl=true`` for
+        https. A key comes from the environment, ``QDRANT_API_KEY``.
     client : qdrant_client.QdrantClient, optional
         One that is open already.
 

@@ -18,7 +18,7 @@ from embedtune.files import atomic_write
 HERE = Path(__file__).parent
 OUT = HERE / "out"
 RESULTS = HERE / "RESULTS.md"
-SECTIONS = ("compare", "classification", "similarity", "recommendation", "trust", "speed", "memory")
+SECTIONS = ("compare", "classification", "similarity", "recommendation", "trust", "speed", "memory", "apply")
 PACKAGES = ("numpy", "scipy", "torch", "nudge-ft", "implicit", "sentence-transformers")
 HEAD = "# Results\n\nWritten by the scripts of this folder; see [README.md](README.md) for how to run them.\n"
 

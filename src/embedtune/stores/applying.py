@@ -10,11 +10,13 @@ What is to do is seen from the store itself: there is no list of what was done t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -23,12 +25,13 @@ from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.errors import DiskFull, StoreError, UserError
 from embedtune.models import open_model
-from embedtune.stores.base import BASE, LIVE, Batch, Nulls, Store
+from embedtune.stores.base import BASE, LIVE, Batch, Id, Nulls, Store
 from embedtune.stores.mapping import DocumentMap, moves_documents, version_of
 from embedtune.stores.probing import check_base
 from embedtune.stores.table import open_store
 from embedtune.stores.url import masked
 from embedtune.stores.verify import Asked, Verified, agree, verify
+from embedtune.types import Vectors
 
 Progress = Callable[[str, int, int], None]
 
@@ -279,7 +282,7 @@ class _Apply:
         self.store.write_note({**self.store.read_note(), "begun": self.version, "model": self._described()})
         dimension = self.mapped([], self._nothing()).shape[1]
         self.store.prepare(self.version, dimension)
-        self._fill(rows)
+        self._pass(rows)
         self._tell("index", 0, 1)
         index = self.store.index(self.version, self.model.similarity)
         self._tell("index", 1, 1)
@@ -320,17 +323,19 @@ class _Apply:
         if rows and self.store.tracks:
             done = self.store.count(self.version)
         empty = not self.store.tracks and not self.store.count(self.version)
-        for found in self.store.pending(self.version, self.batch):
-            made = self.mapped(found.ids, found.vectors)
-            left = range(len(made)) if self.store.tracks or empty else self._different(found, made)
-            if len(left) == len(made):
-                self.written += self.store.write(self.version, found.ids, made, found.marks)
-            elif len(left):
-                self.written += self.store.write(self.version, [found.ids[i] for i in left], made[list(left)])
-            wrote += len(left)
-            done += len(made)
-            if rows:
-                self._tell("apply", min(done, rows), rows)
+        with _Writers(self.store, self.version) as writers:
+            for found in self.store.pending(self.version, self.batch):
+                made = self.mapped(found.ids, found.vectors)
+                left = range(len(made)) if self.store.tracks or empty else self._different(found, made)
+                if len(left) == len(made):
+                    writers.write(found.ids, made, found.marks)
+                elif len(left):
+                    writers.write([found.ids[i] for i in left], made[list(left)])
+                wrote += len(left)
+                done += len(made)
+                if rows:
+                    self._tell("apply", min(done, rows), rows)
+        self.written += writers.wrote
         return wrote + self.store.forget(self.version, self.batch)
 
     def _different(self, found: Batch, made: Any) -> list[int]:
@@ -436,3 +441,31 @@ class _Apply:
     def _tell(self, stage: str, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(stage, done, total)
+
+
+class _Writers:
+    """Writes batches in as many threads as a store allows, with few of them waiting."""
+
+    def __init__(self, store: Store, version: str) -> None:
+        self._store, self._version, self.wrote = store, version, 0
+        self._pool = ThreadPoolExecutor(store.writers) if store.writers > 1 else None
+        self._waiting: deque[Future[int]] = deque()
+
+    def write(self, ids: Sequence[Id], vectors: Vectors, marks: Any = None) -> None:
+        """Write a batch, or hand it to a thread; raises what an earlier one raised there."""
+        if self._pool is None:
+            self.wrote += self._store.write(self._version, ids, vectors, marks)
+            return
+        if len(self._waiting) > self._store.writers:
+            self.wrote += self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(self._store.write, self._version, ids, vectors, marks))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is None:
+            return
+        self._pool.shutdown(cancel_futures=error[0] is not None)
+        if error[0] is None:
+            self.wrote += sum(one.result() for one in self._waiting)

@@ -68,6 +68,8 @@ class Store(Protocol):
     tolerance: float
     """How far a coordinate may be from what was written, relative to the vector's length: 0 where vectors are
     kept to the bit, more where the store normalises or rounds them."""
+    writers: int
+    """Threads that may call ``write`` at once."""
     tracks: bool
     """Whether ``pending`` gives exactly the rows that have no vector in the new version, or an old one."""
 

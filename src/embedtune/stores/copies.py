@@ -21,6 +21,7 @@ class Copies:
     url: str
     tolerance = 0.0
     tracks = False
+    writers = 1
     rows_a_second = 500.0
 
     @property

@@ -38,6 +38,7 @@ class FileStore:
 
     tolerance = 0.0
     tracks = False
+    writers = 1
     rows_a_second = 200_000.0
     dimension: int
 

@@ -43,6 +43,7 @@ class Lance:
 
     tolerance = 0.0
     tracks = False
+    writers = 1
     rows_a_second = 5000.0
 
     def __init__(self, url: StoreURL) -> None:

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from queue import Queue
+from queue import Empty, Queue
 from typing import Any, NoReturn
 
 import numpy as np
@@ -71,6 +71,8 @@ class PgVector:
             self._refuse("the URL names no table", "add ?table=NAME&column=NAME")
         self._conninfo = url.without(*OWN)
         self._connection = self._connect()
+        self._free: Queue[psycopg.Connection[Any]] = Queue()
+        self._in_switch = False
         self._table = given["table"]
         self._column = given["column"]
         self._text = given.get("text")
@@ -360,34 +362,52 @@ class PgVector:
 
     def _write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any) -> int:
         cast = sql.SQL(f"::{self._kind}")
-        with self._connection.transaction():
-            self._run("set local synchronous_commit = off")  # lost rows are null, and written again
+        with self._writer() as connection, connection.transaction():
+            connection.execute("set local synchronous_commit = off")  # lost rows are null, and written again
             if marks is None:
                 statement = sql.SQL("update {t} set {v} = %s::vector{cast} where {k} = %s").format(
                     **self._names(version), cast=cast
                 )
                 texts = ["[" + ",".join(map(repr, row.tolist())) + "]" for row in vectors]
                 keys = self._keys(ids)
-                cursor = self._connection.cursor()
+                cursor = connection.cursor()
                 cursor.executemany(statement, list(zip(texts, keys, strict=True)))
                 return cursor.rowcount
-            self._run(
+            connection.execute(
                 "create temporary table if not exists embedtune_stage (place tid, seen xid, made vector)"
                 " on commit delete rows"
             )
-            with self._connection.cursor().copy("copy embedtune_stage from stdin (format binary)") as copy:
+            with connection.cursor().copy("copy embedtune_stage from stdin (format binary)") as copy:
                 copy.write(HEAD + _encoded(vectors, *marks) + TAIL)
-            wrote = self._connection.execute(
+            wrote = connection.execute(
                 sql.SQL(
                     "update {t} as t set {v} = s.made{cast} from embedtune_stage s"
                     " where t.ctid = s.place and t.xmin = s.seen"
                 ).format(**self._names(version), cast=cast)
             )
             if self._in_switch:
-                self._run("delete from embedtune_stage")
+                connection.execute("delete from embedtune_stage")
             return wrote.rowcount
 
-    _in_switch = False
+    @property
+    def writers(self) -> int:
+        """Two, which keep two cores of the server busy; one in the transaction that switches."""
+        return 1 if self._in_switch else 2
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[psycopg.Connection[Any]]:
+        """Give a connection that no other thread uses; it is kept for the next batch."""
+        if self._in_switch:
+            yield self._connection
+            return
+        try:
+            connection = self._free.get_nowait()
+        except Empty:
+            connection = self._connect()
+        try:
+            yield connection
+        finally:
+            self._free.put(connection)
 
     def forget(self, version: str, batch: int) -> int:
         """Nothing: a row that goes takes all its versions along."""
@@ -567,7 +587,9 @@ class PgVector:
         return f"{self._oid} {self._column}"
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close every connection."""
+        while not self._free.empty():
+            self._free.get_nowait().close()
         self._connection.close()
 
     def _connect(self) -> psycopg.Connection[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from embedtune.stores.applying import Applied, apply, prune, rollback
 from embedtune.stores.base import BASE, LIVE, Batch, Layout, Nulls, Store
+from embedtune.stores.callables import CallableStore
 from embedtune.stores.table import STORES, open_store
 from embedtune.stores.url import StoreURL
 
@@ -13,6 +14,7 @@ __all__ = [
     "STORES",
     "Applied",
     "Batch",
+    "CallableStore",
     "Layout",
     "Nulls",
     "Store",

@@ -99,11 +99,11 @@ class Applied:
         return "\n".join(lines)
 
     def _checks(self, found: Verified) -> list[str]:
-        lines = [
-            f"verified: {found.rows:,} rows; {found.sample:,} of them are the map's to the bit "
-            f"(checksum {found.checksum[:12]})"
-        ]
-        lines.append(f"recall@10 against exact search: {found.recall:.3f}")
+        lines = [f"verified: {found.rows:,} rows are there"]
+        if found.checksum:
+            lines[0] += f"; {found.sample:,} of them are what the map gives (checksum {found.checksum[:12]})"
+        if found.recall == found.recall:
+            lines.append(f"recall@10 against exact search: {found.recall:.3f}")
         if found.effort is not None:
             lines[-1] += (
                 f" with {found.effort} candidates (hnsw.ef_search or the like): set it where you search"

@@ -70,6 +70,10 @@ class Store(Protocol):
     kept to the bit, more where the store normalises or rounds them."""
     writers: int
     """Threads that may call ``write`` at once."""
+    readable: bool
+    """Whether a new version can be read before the switch, to compare it."""
+    searchable: bool
+    """Whether a new version can be searched before the switch."""
     tracks: bool
     """Whether ``pending`` gives exactly the rows that have no vector in the new version, or an old one."""
 

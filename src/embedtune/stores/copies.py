@@ -20,6 +20,7 @@ class Copies:
 
     url: str
     tolerance = 0.0
+    readable = searchable = True
     tracks = False
     writers = 1
     rows_a_second = 500.0

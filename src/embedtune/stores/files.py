@@ -37,6 +37,7 @@ class FileStore:
     """
 
     tolerance = 0.0
+    readable = searchable = True
     tracks = False
     writers = 1
     rows_a_second = 200_000.0

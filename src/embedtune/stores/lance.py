@@ -42,6 +42,7 @@ class Lance:
     """
 
     tolerance = 0.0
+    readable = searchable = True
     tracks = False
     writers = 1
     rows_a_second = 5000.0

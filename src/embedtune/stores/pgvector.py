@@ -62,6 +62,7 @@ class PgVector:
     """
 
     tolerance = 0.0
+    readable = searchable = True
     tracks = True
 
     def __init__(self, url: StoreURL) -> None:

@@ -48,7 +48,7 @@ class Verified:
     checksum: str
     """sha256 of the sample's ids and vectors, little-endian float32, the same in the store and here."""
     recall: float
-    """Share of the exact ten best that the store finds."""
+    """Share of the exact ten best that the store finds; NaN where it cannot be searched before the switch."""
     effort: int | None = None
     """What the index's search has to be set to for that recall; None for the store's own setting."""
     metric: dict[str, float] = field(default_factory=dict)
@@ -104,41 +104,41 @@ def verify(
     """
     rows = _count(store, version, catch_up)
     sample, seen = _sample(store, batch, seed, tell)
-    checksum = _compare(store, version, mapped, sample)
+    checksum = _compare(store, version, mapped, sample) if store.readable else ""
+    if not store.searchable:
+        return Verified(rows, len(sample.ids) if checksum else 0, checksum, float("nan"))
     if asked is None:
         vectors = sample.vectors[:QUERIES]
         if similarity == "cosine":
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         asked = Asked(vectors, mapped.transform.queries(np.ascontiguousarray(vectors, np.float32)), [])
     before, exact = _exact(store, mapped, asked, batch, lambda done: tell(seen + done))
-    recall, effort, found = 0.0, None, []
+    recall, effort, found = _searched(store, version, asked, exact, similarity)
+    metric = _judged(store, asked, before, exact, found) if asked.relevant else {}
+    return Verified(rows, len(sample.ids) if checksum else 0, checksum, recall, effort, metric)
+
+
+def _searched(
+    store: Store, version: str, asked: Asked, exact: Best, similarity: Similarity
+) -> tuple[float, int | None, list[list[Id]]]:
+    """Give recall, the effort that it took, and what was found."""
+    recall = 0.0
     for effort in EFFORTS:
         found = store.search(asked.tuned, K, similarity, version, effort)
         recall = _recall(store, version, asked.tuned, exact, found)
         if recall >= RECALL:
-            break
-    else:
-        _failed(store, f"the new index finds only {recall:.3f} of the exact {K} best (at least {RECALL})")
-    metric: dict[str, float] = {}
-    if asked.relevant:
-        metric = {
-            "base": _ndcg(before.names, asked.relevant),
-            "offline": _ndcg(exact.names, asked.relevant),
-            "store": _ndcg(found, asked.relevant),
-            "queries": len(asked.relevant),
-        }
-        if metric["store"] < metric["offline"] - CLOSE:
-            _failed(
-                store,
-                f"{METRIC} inside the store is {metric['store']:.4f}, "
-                f"and {metric['offline']:.4f} with the map here",
-            )
-        if metric["store"] < metric["base"] - CLOSE:
-            _failed(
-                store,
-                f"{METRIC} inside the store would fall from {metric['base']:.4f} to {metric['store']:.4f}",
-            )
-    return Verified(rows, len(sample.ids), checksum, recall, effort, metric)
+            return recall, effort, found
+    return _failed(store, f"the new index finds only {recall:.3f} of the exact {K} best (at least {RECALL})")
+
+
+def _judged(store: Store, asked: Asked, before: Best, exact: Best, found: list[list[Id]]) -> dict[str, float]:
+    """Give the metric before, with the map computed here, and inside the store."""
+    base, offline, inside = (_ndcg(names, asked.relevant) for names in (before.names, exact.names, found))
+    if inside < offline - CLOSE:
+        _failed(store, f"{METRIC} inside the store is {inside:.4f}, and {offline:.4f} with the map here")
+    if inside < base - CLOSE:
+        _failed(store, f"{METRIC} inside the store would fall from {base:.4f} to {inside:.4f}")
+    return {"base": base, "offline": offline, "store": inside, "queries": len(asked.relevant)}
 
 
 def _count(store: Store, version: str, catch_up: Callable[[], int]) -> int:

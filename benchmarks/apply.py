@@ -165,7 +165,7 @@ def speed(options: argparse.Namespace) -> list[list[str]]:
             connection.execute("update docs set copied = embedding")
             copies.append(time.perf_counter() - began)
             fill_table(connection, options.rows, options.dimension)
-            with start(artifact, f"{uri}&table=docs&column=embedding", 4096) as process:
+            with start(artifact, f"{uri}&table=docs&column=embedding", 8192) as process:
                 runs.append(json.loads(process.communicate()[0].strip().splitlines()[-1]))
             print(f"copy {copies[-1]:.1f} s, apply {runs[-1]}", flush=True)
     size = f"{options.rows:,} x {options.dimension}"

@@ -48,7 +48,7 @@ def apply(
             "--no-probe", help="Do not encode texts again to see whether the vectors are the base's."
         ),
     ] = False,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows handled at a time.")] = 4096,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows handled at a time.")] = 8192,
     seed: Seed = 0,
     json: Json = None,
 ) -> None:

@@ -35,7 +35,7 @@ from embedtune.types import Vectors
 
 Progress = Callable[[str, int, int], None]
 
-BATCH = 4096
+BATCH = 8192
 """Rows that are read, mapped and written at a time."""
 
 PASSES = 50

@@ -41,6 +41,12 @@ HEAD, TAIL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
 
 OPERATORS = {"cosine": "<=>", "dot": "<#>"}
 
+STAGE = (
+    "create temporary table if not exists embedtune_stage (place tid, seen xid, made vector)"
+    " on commit delete rows"
+)
+"""Where a batch lies on its way into the table."""
+
 PAGES_AHEAD = 2
 """Batches that are read while another one is written."""
 
@@ -364,7 +370,6 @@ class PgVector:
     def _write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any) -> int:
         cast = sql.SQL(f"::{self._kind}")
         with self._writer() as connection, connection.transaction():
-            connection.execute("set local synchronous_commit = off")  # lost rows are null, and written again
             if marks is None:
                 statement = sql.SQL("update {t} set {v} = %s::vector{cast} where {k} = %s").format(
                     **self._names(version), cast=cast
@@ -374,10 +379,6 @@ class PgVector:
                 cursor = connection.cursor()
                 cursor.executemany(statement, list(zip(texts, keys, strict=True)))
                 return cursor.rowcount
-            connection.execute(
-                "create temporary table if not exists embedtune_stage (place tid, seen xid, made vector)"
-                " on commit delete rows"
-            )
             with connection.cursor().copy("copy embedtune_stage from stdin (format binary)") as copy:
                 copy.write(HEAD + _encoded(vectors, *marks) + TAIL)
             wrote = connection.execute(
@@ -399,12 +400,15 @@ class PgVector:
     def _writer(self) -> Iterator[psycopg.Connection[Any]]:
         """Give a connection that no other thread uses; it is kept for the next batch."""
         if self._in_switch:
+            self._run(STAGE)
             yield self._connection
             return
         try:
             connection = self._free.get_nowait()
         except Empty:
             connection = self._connect()
+            connection.execute("set synchronous_commit = off")  # lost rows are null, and written again
+            connection.execute(STAGE)
         try:
             yield connection
         finally:

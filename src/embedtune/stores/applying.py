@@ -91,6 +91,11 @@ class Applied:
             lines.append(
                 f"the stored vectors are the base's: median cosine {self.probes:.4f} on texts encoded again"
             )
+        elif self.status == "dry run" or self.verified is not None:
+            lines.append(
+                "whether the stored vectors are the base's was not looked at: give --data, or name the "
+                "store's texts with text= in the URL"
+            )
         if self.nulls.count:
             first = ", ".join(map(str, self.nulls.first))
             lines.append(f"{self.nulls.count:,} rows have no vector and are kept as they are: {first}")

@@ -9,7 +9,8 @@ from typing import Any
 import faiss
 import numpy as np
 
-from embedtune.errors import StoreError
+from embedtune.errors import DiskFull, StoreError
+from embedtune.files import TEMPORARY
 from embedtune.stores.base import LIVE, Id
 from embedtune.stores.files import FileStore
 from embedtune.stores.url import StoreURL
@@ -98,9 +99,13 @@ class Faiss(FileStore):
                 new.add_with_ids(block, ids[start : start + batch])
             else:
                 new.add(block)
-        temporary = target.with_name(target.name + ".tmp")
-        faiss.write_index(new, str(temporary))
-        temporary.replace(target)
+        temporary = target.with_name(f"{TEMPORARY}{target.name}")
+        try:
+            faiss.write_index(new, str(temporary))
+            temporary.replace(target)
+        except RuntimeError as error:
+            temporary.unlink(missing_ok=True)
+            raise DiskFull(f"{target} could not be written ({str(error).splitlines()[-1]})") from None
 
     def search(
         self, queries: Vectors, k: int, similarity: Similarity, version: str = LIVE, effort: int | None = None

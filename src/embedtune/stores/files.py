@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.encoders.vector_files import write_npy
 from embedtune.errors import StoreError
 from embedtune.mapped import release
 from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Layout, Nulls
@@ -165,12 +166,9 @@ class FileStore:
             return
         if not scratch.exists() and self._of(version).exists() and self._same_ids(version):
             return  # made before, and rolled back
-        begun = scratch.with_name(scratch.name + ".tmp")
-        filled: Any = np.lib.format.open_memmap(begun, "w+", np.float32, shape)
-        for start in range(0, shape[0], 65536):
-            filled[start : start + 65536] = np.nan
-        filled.flush()
-        begun.replace(scratch)
+        nothing = np.full((4096, dimension), np.nan, np.float32)
+        blocks = (nothing[: shape[0] - start] for start in range(0, shape[0], 4096))
+        write_npy(scratch, blocks, shape)  # written, not mapped: a full disk is told, and does not kill
 
     def _same_ids(self, version: str) -> bool:
         return self._ids(self._of(version)) == self._ids(self._path)
@@ -206,14 +204,7 @@ class FileStore:
 
     def _unpack(self, version: str) -> None:
         shape = (len(self._ids(self._of(version))), self._width(version))
-        begun = self._scratch(version).with_name(self._scratch(version).name + ".tmp")
-        filled: Any = np.lib.format.open_memmap(begun, "w+", np.float32, shape)
-        start = 0
-        for block in self._blocks(self._of(version), 65536):
-            filled[start : start + len(block)] = block
-            start += len(block)
-        filled.flush()
-        begun.replace(self._scratch(version))
+        write_npy(self._scratch(version), self._blocks(self._of(version), 4096), shape)
 
     def _places(self, ids: Sequence[Id]) -> NDArray[np.int64]:
         place = {str(name): i for i, name in enumerate(self._ids(self._path))}
@@ -287,9 +278,8 @@ class FileStore:
 
     def discard(self, version: str) -> None:
         """Remove the version's files."""
-        for one in (self._of(version), self._scratch(version)):
-            for path in (one, one.with_name(one.name + ".tmp")):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in (self._of(version), self._scratch(version)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
     def read_note(self) -> dict[str, Any]:
         """Give the note that lies beside the vectors."""

@@ -6,7 +6,6 @@ Indexes go along with their column. Readers that opened the table before keep se
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +14,7 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
-from embedtune.errors import StoreError
+from embedtune.errors import DiskFull, StoreError
 from embedtune.files import FULL
 from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Layout, Nulls
 from embedtune.stores.notes import file_lock, read_json, write_json
@@ -288,15 +287,15 @@ class Lance:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Turn the library's errors into one line; a full disk is passed on as what it is."""
+        """Turn the library's errors into one line."""
         try:
             yield
         except (RuntimeError, OSError, ValueError) as error:
-            if isinstance(error, StoreError):
+            if isinstance(error, StoreError | DiskFull):
                 raise
             text = str(error)
             if getattr(error, "errno", None) in FULL or "No space left" in text:
-                raise OSError(next(iter(FULL)), os.strerror(next(iter(FULL)))) from None
+                raise DiskFull(f"no room left on the disk for {self.url}: free some") from None
             self._refuse(
                 f"LanceDB says: {text.strip().splitlines()[0][:300]}", "mend that, then go on with --resume"
             )

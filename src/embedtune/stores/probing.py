@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 from embedtune.data.dataset import Dataset
-from embedtune.errors import StoreError
+from embedtune.errors import ArtifactError, StoreError
 from embedtune.stores.base import Batch, Id, Store, in_order
 from embedtune.types import Encoder, Vectors
 
@@ -55,10 +55,17 @@ def check_base(
         )
     if not probe:
         return None
-    stored, items = _probes(store, encoder, dataset)
-    if not items:
-        return None
-    again = encoder.encode(items, kind="document")
+    try:
+        stored, items = _probes(store, encoder, dataset)
+        if not items:
+            return None
+        again = encoder.encode(items, kind="document")
+    except ArtifactError as error:
+        raise StoreError(
+            f"it cannot be seen whether the vectors are the base's: {error.what}",
+            where=store.url,
+            fix="run where the base is found, or trust that they are with --no-probe",
+        ) from None
     likeness = float(np.median(_cosines(stored, again)))
     if likeness < ALIKE:
         raise StoreError(

@@ -74,6 +74,7 @@ class Qdrant(Aliased):
             https=secure,
             api_key=os.environ.get("QDRANT_API_KEY"),
             timeout=60,
+            check_compatibility=False,
         )
 
     def _aliases(self) -> dict[str, str]:

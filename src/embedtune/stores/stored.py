@@ -94,9 +94,9 @@ class StoredEncoder:
             store.close()
 
     def ids(self, kind: Kind) -> list[str]:
-        """Give the ids of the documents."""
+        """Give the ids of the documents, and of the queries those that the base knows."""
         if kind == "query":
-            raise DataError("a store has no queries", where=self._where)
+            return list(getattr(self.base, "ids")(kind))  # noqa: B009 - encoders of ids have it
         return [str(one) for one in self._ids.to_pylist()]
 
     def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:

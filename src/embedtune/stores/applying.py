@@ -248,6 +248,8 @@ class _Apply:
         self.version = version_of(model.transform, model.similarity)
         self.mapped = DocumentMap(model.transform, model.similarity)
         self.written = 0
+        self.done = 0
+        """Rows that an earlier run has written, where the store tells what is left."""
 
     def plan(self, probe: bool) -> Applied:
         """Say what would be done, from the time that a few batches take to be read and mapped."""
@@ -286,7 +288,10 @@ class _Apply:
     def _make(self, rows: int, asked: Asked | None) -> tuple[str, Verified]:
         self.store.write_note({**self.store.read_note(), "begun": self.version, "model": self._described()})
         dimension = self.mapped([], self._nothing()).shape[1]
+        begun = self.version in self.store.layout().others
         self.store.prepare(self.version, dimension)
+        if begun and self.store.tracks:
+            self.done = self.store.count(self.version)
         self._pass(rows)
         self._tell("index", 0, 1)
         index = self.store.index(self.version, self.model.similarity)
@@ -302,7 +307,7 @@ class _Apply:
                 batch=self.batch,
                 seed=self.seed,
                 catch_up=self._pass,
-                tell=lambda done: self._tell("verify", min(done, 2 * rows), 2 * rows),
+                tell=lambda done: self._tell("verify", min(done, rows), rows),
             )
         except StoreError:
             self._undo()
@@ -324,9 +329,7 @@ class _Apply:
 
     def _pass(self, rows: int | None = None) -> int:
         """Write what the new version lacks; give the number of rows that differed."""
-        done = wrote = 0
-        if rows and self.store.tracks:
-            done = self.store.count(self.version)
+        done, wrote = self.done, 0
         empty = not self.store.tracks and not self.store.count(self.version)
         with _Writers(self.store, self.version) as writers:
             for found in self.store.pending(self.version, self.batch):

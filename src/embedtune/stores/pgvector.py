@@ -80,6 +80,7 @@ class PgVector:
         self._connection = self._connect()
         self._free: Queue[psycopg.Connection[Any]] = Queue()
         self._in_switch = False
+        self._null: int | None = None
         self._table = given["table"]
         self._column = given["column"]
         self._text = given.get("text")
@@ -179,16 +180,20 @@ class PgVector:
     def count(self, version: str = LIVE) -> int:
         """Count the rows with a vector."""
         with self._told():
-            return int(self._row(self._sql("select count({v}) from {t}", version))[0])
+            count, rows = self._row(self._sql("select count({v}), count(*) from {t}", version))
+        if version == LIVE:
+            self._null = int(rows - count)
+        return int(count)
 
     def nulls(self) -> Nulls:
-        """Find the rows whose live vector is null."""
+        """Find the rows whose live vector is null; as many as there were when they were counted last."""
+        if self._null is None:
+            self.count()
+        if not self._null:
+            return Nulls()
         with self._told():
-            count = self._row(self._sql("select count(*) - count({c}) from {t}"))[0]
-            if not count:
-                return Nulls()
             first = self._rows(self._sql("select {k} from {t} where {c} is null order by {k} limit 10"))
-        return Nulls(int(count), tuple(self._id(row[0]) for row in first))
+        return Nulls(self._null, tuple(self._id(row[0]) for row in first))
 
     def scan(self, batch: int, version: str = LIVE) -> Generator[Batch]:
         """Go through the rows of one snapshot, on a connection of its own."""

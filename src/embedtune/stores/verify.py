@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from embedtune.errors import StoreError
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.stores.base import LIVE, Batch, Id, Store, in_order
 from embedtune.stores.mapping import DocumentMap
+from embedtune.transforms.blocks import unit_length
 from embedtune.types import Encoder, Similarity, Transform, Vectors
 
 SAMPLE = 1000
@@ -103,16 +105,12 @@ def verify(
         queries find less than they should.
     """
     rows = _count(store, version, catch_up)
-    sample, seen = _sample(store, batch, seed, tell)
+    if asked is None:
+        asked = _stored_queries(store, mapped, similarity, batch)
+    sample, before, exact = _one_pass(store, mapped, asked, batch, seed, tell)
     checksum = _compare(store, version, mapped, sample) if store.readable else ""
     if not store.searchable:
         return Verified(rows, len(sample.ids) if checksum else 0, checksum, float("nan"))
-    if asked is None:
-        vectors = sample.vectors[:QUERIES]
-        if similarity == "cosine":
-            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        asked = Asked(vectors, mapped.transform.queries(np.ascontiguousarray(vectors, np.float32)), [])
-    before, exact = _exact(store, mapped, asked, batch, lambda done: tell(seen + done))
     recall, effort, found = _searched(store, version, asked, exact, similarity)
     metric = _judged(store, asked, before, exact, found) if asked.relevant else {}
     return Verified(rows, len(sample.ids) if checksum else 0, checksum, recall, effort, metric)
@@ -161,23 +159,53 @@ def _failed(store: Store, what: str) -> NoReturn:
     )
 
 
-def _sample(store: Store, batch: int, seed: int, tell: Callable[[int], None]) -> tuple[Batch, int]:
-    """Draw rows evenly from the live version, in one pass."""
-    rng, seen = np.random.default_rng(seed), 0
-    ids: list[Id] = []
-    vectors = np.empty((SAMPLE, store.dimension), np.float32)
+def _stored_queries(store: Store, mapped: DocumentMap, similarity: Similarity, batch: int) -> Asked:
+    """Take a few of the first rows as queries, where there are none with labels."""
+    with closing(store.scan(batch)) as rows:
+        first = next(rows)
+    chosen = np.unique(np.linspace(0, len(first.ids) - 1, QUERIES).astype(int))
+    vectors = np.array(first.vectors[chosen])
+    if similarity == "cosine":
+        vectors = unit_length(vectors)
+    return Asked(vectors, mapped.transform.queries(vectors), [])
+
+
+def _one_pass(
+    store: Store, mapped: DocumentMap, asked: Asked, batch: int, seed: int, tell: Callable[[int], None]
+) -> tuple[Batch, Best, Best]:
+    """Draw rows evenly, and search exactly: the live version, and the same with the map applied here."""
+    sample = _Sample(store.dimension, seed)
+    before, after, seen = Best(asked.base), Best(asked.tuned), 0
     for rows in store.scan(batch):
-        places = rng.integers(0, np.arange(seen, seen + len(rows.ids)) + 1)  # Algorithm R
-        for i in np.flatnonzero((places < SAMPLE) | (np.arange(seen, seen + len(rows.ids)) < SAMPLE)):
-            if seen + i < SAMPLE:
-                ids.append(rows.ids[i])
-                vectors[seen + i] = rows.vectors[i]
-            else:
-                ids[places[i]], vectors[places[i]] = rows.ids[i], rows.vectors[i]
+        sample.add(rows)
+        if asked.relevant:
+            before.add(rows.ids, rows.vectors)
+        after.add(rows.ids, mapped(rows.ids, rows.vectors))
         seen += len(rows.ids)
         tell(seen)
-    order = rng.permutation(len(ids))
-    return Batch([ids[i] for i in order], vectors[order]), seen
+    return sample.rows(), before, after
+
+
+class _Sample:
+    """Rows drawn evenly while they go by: Vitter's Algorithm R (1985)."""
+
+    def __init__(self, dimension: int, seed: int) -> None:
+        self._rng, self._seen = np.random.default_rng(seed), 0
+        self._ids: list[Id] = []
+        self._vectors = np.empty((SAMPLE, dimension), np.float32)
+
+    def add(self, rows: Batch) -> None:
+        """Let rows go by."""
+        order = np.arange(self._seen, self._seen + len(rows.ids))
+        places = np.where(order < SAMPLE, order, self._rng.integers(0, order + 1))
+        for i in np.flatnonzero(places < SAMPLE):
+            self._vectors[places[i]] = rows.vectors[i]
+            self._ids[places[i] : places[i] + 1] = [rows.ids[i]]
+        self._seen += len(rows.ids)
+
+    def rows(self) -> Batch:
+        """Give what was drawn."""
+        return Batch(self._ids, self._vectors[: len(self._ids)])
 
 
 def _compare(store: Store, version: str, mapped: DocumentMap, sample: Batch) -> str:
@@ -238,19 +266,6 @@ class Best:
     def names(self) -> list[list[Id]]:
         """Ids, best first."""
         return [[name for name in row if name is not None] for row in self._names]
-
-
-def _exact(
-    store: Store, mapped: DocumentMap, asked: Asked, batch: int, tell: Callable[[int], None]
-) -> tuple[Best, Best]:
-    """Search the live version, and the live version with the map applied here, exactly."""
-    before, after, seen = Best(asked.base), Best(asked.tuned), 0
-    for rows in store.scan(batch):
-        before.add(rows.ids, rows.vectors)
-        after.add(rows.ids, mapped(rows.ids, rows.vectors))
-        seen += len(rows.ids)
-        tell(seen)
-    return before, after
 
 
 def _recall(store: Store, version: str, queries: Vectors, exact: Best, found: list[list[Id]]) -> float:

@@ -167,3 +167,37 @@ def test_a_url_without_a_scheme_or_of_an_unknown_one_is_told():
         stores.open_store("docs")
     with pytest.raises(UserError, match="there is no store called 'mysql'"):
         stores.open_store("mysql://me:hidden@host/db")
+
+
+def test_rows_that_change_after_a_rollback_are_made_anew_when_it_is_resumed(case, tuned, mapped, vectors):
+    compare = alike(case)
+    stores.apply(tuned, case.url)
+    stores.rollback(case.url)
+    case.put([4, 2000], -vectors[4:6])
+    case.drop([9])
+    old = case.read()
+    result = stores.apply(tuned, case.url, resume=True)
+    assert result.written <= 600
+    compare(case.read(), mapped(old))
+
+
+def test_a_store_that_fails_midway_is_as_it_was_and_can_be_gone_on_with(case, tuned, mapped, monkeypatch):
+    old = case.read()
+    store = stores.open_store(case.url)
+    kind = type(store)
+    store.close()
+    write, calls = kind.write, []
+
+    def fails(self, version, ids, made, marks=None):
+        calls.append(len(ids))
+        if len(calls) == 3:
+            raise StoreError("the connection is lost", where=self.url)
+        return write(self, version, ids, made, marks)
+
+    monkeypatch.setattr(kind, "write", fails)
+    with pytest.raises(StoreError, match="the connection is lost"):
+        stores.apply(tuned, case.url, batch=60)
+    alike(case)(case.read(), old)
+    result = stores.apply(tuned, case.url, batch=60, resume=True)
+    assert 0 < result.written < 600
+    alike(case)(case.read(), mapped(old))

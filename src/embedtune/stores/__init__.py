@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from embedtune.stores.applying import Applied, apply, prune, rollback
+from embedtune.stores.applying import apply, prune, rollback
 from embedtune.stores.base import BASE, LIVE, Batch, Layout, Nulls, Store
 from embedtune.stores.callables import CallableStore
+from embedtune.stores.report import Applied
 from embedtune.stores.table import STORES, open_store
 from embedtune.stores.url import StoreURL
 

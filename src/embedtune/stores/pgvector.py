@@ -8,36 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from queue import Empty, Queue
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import psycopg
-from numpy.typing import NDArray
 from psycopg import errors as pg
 from psycopg import sql
 
-from embedtune.errors import DiskFull, StoreError
-from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Layout, Nulls
-from embedtune.stores.url import StoreURL
+from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Nulls
+from embedtune.stores.pg_binary import decoded, encoded, literal
+from embedtune.stores.pg_table import PgTable
 from embedtune.types import Similarity, Vectors
-
-OWN = ("table", "column", "id", "text")
-"""Parameters of the URL that are ours; the rest is libpq's."""
-
-WAITS = 40
-"""Tries to get a lock on the table, half a second each, before giving up: readers never queue for longer."""
-
-NOTES = "embedtune_versions"
-"""The table that says which artifact is live in which column."""
-
-HEAD, TAIL = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
-"""What binary COPY begins and ends with."""
 
 OPERATORS = {"cosine": "<=>", "dot": "<#>"}
 
@@ -51,7 +37,7 @@ PAGES_AHEAD = 2
 """Batches that are read while another one is written."""
 
 
-class PgVector:
+class PgVector(PgTable):
     """A column of vectors, ``postgresql://user@host/db?table=docs&column=embedding``.
 
     Parameters
@@ -67,113 +53,9 @@ class PgVector:
         When the server cannot be reached, or table, column or id are not there.
     """
 
-    tolerance = 0.0
     readable = searchable = True
     tracks = True
-
-    def __init__(self, url: StoreURL) -> None:
-        self._given, self.url = url, str(url)
-        given = {"column": "embedding", **url.take(*OWN)}
-        if "table" not in given:
-            self._refuse("the URL names no table", "add ?table=NAME&column=NAME")
-        self._conninfo = url.without(*OWN)
-        self._connection = self._connect()
-        self._free: Queue[psycopg.Connection[Any]] = Queue()
-        self._in_switch = False
-        self._null: int | None = None
-        self._table = given["table"]
-        self._column = given["column"]
-        self._text = given.get("text")
-        try:
-            with self._told():
-                self._inspect(given.get("id"))
-        except BaseException:
-            self.close()
-            raise
-
-    # --- what is there ---------------------------------------------------------------
-
-    def _inspect(self, key: str | None) -> None:
-        found = self._row("select to_regclass(%s)::oid, to_regclass(%s)::text", self._table, self._table)
-        self._oid = found[0]
-        if self._oid is None:
-            self._refuse(f"there is no table {self._table!r}", "check ?table= and the database")
-        self._name = sql.SQL(found[1])  # quoted by the server
-        columns = self._columns()
-        for name in filter(None, (self._column, self._text, key)):
-            if name not in columns:
-                self._refuse(
-                    f"table {self._table!r} has no column {name!r}",
-                    f"choose from {', '.join(c for c in columns if '__et_' not in c)}",
-                )
-        kind, declared = columns[self._column]
-        if kind not in ("vector", "halfvec"):
-            self._refuse(
-                f"column {self._column!r} is of type {kind}, not vector or halfvec", "check ?column="
-            )
-        self._kind, self.tolerance = kind, 1e-3 if kind == "halfvec" else 0.0
-        self._key = key or self._primary_key()
-        self.dimension = declared if declared > 0 else self._seen_dimension()
-
-    def _columns(self) -> dict[str, tuple[str, int]]:
-        rows = self._rows(
-            "select a.attname, t.typname, a.atttypmod"
-            " from pg_attribute a join pg_type t on t.oid = a.atttypid"
-            " where a.attrelid = %s and a.attnum > 0 and not a.attisdropped order by a.attnum",
-            self._oid,
-        )
-        return {name: (kind, declared) for name, kind, declared in rows}
-
-    def _primary_key(self) -> str:
-        names = self._rows(
-            "select a.attname from pg_index i join pg_attribute a"
-            " on a.attrelid = i.indrelid and a.attnum = any(i.indkey)"
-            " where i.indrelid = %s and i.indisprimary",
-            self._oid,
-        )
-        if len(names) != 1:
-            self._refuse(
-                f"table {self._table!r} has no primary key of one column", "name a unique one with ?id=COLUMN"
-            )
-        return str(names[0][0])
-
-    def _seen_dimension(self) -> int:
-        widths = self._rows(
-            sql.SQL(
-                "select vector_dims({c}), count(*), min({k}::text) from {t} where {c} is not null"
-                " group by 1 order by 2 desc"
-            ).format(**self._names())
-        )
-        if not widths:
-            self._refuse(f"column {self._column!r} has no vectors", "fill it first")
-        if len(widths) > 1:
-            wrong = sum(row[1] for row in widths[1:])
-            self._refuse(
-                f"{wrong:,} rows have another dimension than the other {widths[0][1]:,} with {widths[0][0]}; "
-                f"the first is {widths[1][2]!r} with {widths[1][0]}",
-                "re-encode or remove them",
-            )
-        return int(widths[0][0])
-
-    def _names(self, version: str = LIVE) -> dict[str, sql.Composable]:
-        """Give what statements call table, key and columns: ``c`` the live one, ``v`` the version's."""
-        return {
-            "t": self._name,
-            "k": sql.Identifier(self._key),
-            "c": sql.Identifier(self._column),
-            "v": sql.Identifier(self._of(version)),
-        }
-
-    def _of(self, version: str) -> str:
-        """Give the name of a version's column: at most 63 bytes, or Postgres would cut it."""
-        return self._column if version == LIVE else f"{self._column[:40]}__et_{version}"
-
-    def layout(self) -> Layout:
-        """Say which versions have a column."""
-        with self._told():
-            head = f"{self._column[:40]}__et_"
-            names = [name.removeprefix(head) for name in self._columns() if name.startswith(head)]
-        return Layout(BASE in names, tuple(name for name in names if name != BASE))
+    rows_a_second = 10_000.0
 
     # --- reading ---------------------------------------------------------------------
 
@@ -206,7 +88,7 @@ class PgVector:
         ):
             cursor.execute(statement, binary=True)
             while rows := cursor.fetchmany(batch):
-                yield Batch([self._id(row[0]) for row in rows], _decoded([row[1] for row in rows]))
+                yield Batch([self._id(row[0]) for row in rows], decoded([row[1] for row in rows]))
 
     def fetch(self, ids: Sequence[Id], version: str = LIVE) -> Batch:
         """Give rows by id."""
@@ -217,7 +99,7 @@ class PgVector:
             rows = self._connection.execute(statement, [self._keys(ids)], binary=True).fetchall()
         if not rows:
             return Batch([], np.zeros((0, self.dimension), np.float32))
-        return Batch([self._id(row[0]) for row in rows], _decoded([row[1] for row in rows]))
+        return Batch([self._id(row[0]) for row in rows], decoded([row[1] for row in rows]))
 
     def texts(self, ids: Sequence[Id]) -> dict[Id, str]:
         """Give the texts of the column ``text``."""
@@ -229,21 +111,6 @@ class PgVector:
         with self._told():
             rows = self._connection.execute(statement, [self._keys(ids)]).fetchall()
         return {self._id(name): str(text) for name, text in rows}
-
-    def _keys(self, ids: Sequence[Id]) -> list[Any]:
-        """Give ids as the key's column has them; what is no number is in no column of numbers."""
-        kind = self._columns()[self._key][0]
-        if kind in ("int2", "int4", "int8"):
-            return [int(name) for name in ids if re.fullmatch(r"-?\d{1,18}", str(name))]
-        if kind == "uuid":
-            from uuid import UUID
-
-            return [UUID(str(name)) for name in ids]
-        return [str(name) for name in ids]
-
-    @staticmethod
-    def _id(value: Any) -> Id:
-        return value if isinstance(value, int) else str(value)
 
     # --- a new version ---------------------------------------------------------------
 
@@ -270,24 +137,11 @@ class PgVector:
         names = {
             **self._names(version),
             "kind": sql.SQL(f"{self._kind}({dimension:d})"),
-            "g": sql.Identifier(self._trigger),
         }
 
         def work() -> None:
             self._run(sql.SQL("alter table {t} add column if not exists {v} {kind}").format(**names))
-            self._drop_trigger()
-            self._run(
-                sql.SQL(
-                    "create function {g}() returns trigger language plpgsql as"
-                    " $$ begin new.{v} := null; return new; end $$"
-                ).format(**names)
-            )
-            self._run(
-                sql.SQL(
-                    "create trigger {g} before update of {c} on {t} for each row"
-                    " when (old.{c} is distinct from new.{c}) execute function {g}()"
-                ).format(**names)
-            )
+            self._watch(version)
 
         with self._told():
             self._alone("access exclusive", work)
@@ -295,6 +149,23 @@ class PgVector:
     @property
     def _trigger(self) -> str:
         return f"embedtune_{hashlib.sha256(f'{self._oid} {self._column}'.encode()).hexdigest()[:12]}"
+
+    def _watch(self, version: str) -> None:
+        """Have a trigger empty the version's column in rows whose live vector changes."""
+        names = {**self._names(version), "g": sql.Identifier(self._trigger)}
+        self._drop_trigger()
+        self._run(
+            sql.SQL(
+                "create function {g}() returns trigger language plpgsql as"
+                " $$ begin new.{v} := null; return new; end $$"
+            ).format(**names)
+        )
+        self._run(
+            sql.SQL(
+                "create trigger {g} before update of {c} on {t} for each row"
+                " when (old.{c} is distinct from new.{c}) execute function {g}()"
+            ).format(**names)
+        )
 
     def _drop_trigger(self) -> None:
         names = {"t": self._name, "g": sql.Identifier(self._trigger)}
@@ -357,7 +228,7 @@ class PgVector:
                 part = found[first : first + batch]
                 yield Batch(
                     [self._id(row[0]) for row in part],
-                    _decoded([row[1] for row in part]),
+                    decoded([row[1] for row in part]),
                     ([row[2] for row in part], [row[3] for row in part]),
                 )
 
@@ -379,13 +250,13 @@ class PgVector:
                 statement = sql.SQL("update {t} set {v} = %s::vector{cast} where {k} = %s").format(
                     **self._names(version), cast=cast
                 )
-                texts = ["[" + ",".join(map(repr, row.tolist())) + "]" for row in vectors]
+                texts = [literal(row) for row in vectors]
                 keys = self._keys(ids)
                 cursor = connection.cursor()
                 cursor.executemany(statement, list(zip(texts, keys, strict=True)))
                 return cursor.rowcount
             with connection.cursor().copy("copy embedtune_stage from stdin (format binary)") as copy:
-                copy.write(HEAD + _encoded(vectors, *marks) + TAIL)
+                copy.write(encoded(vectors, *marks))
             wrote = connection.execute(
                 sql.SQL(
                     "update {t} as t set {v} = s.made{cast} from embedtune_stage s"
@@ -492,8 +363,7 @@ class PgVector:
                 self._run(f"set local hnsw.ef_search = {min(effort, 1000):d}")
                 self._run(f"set local ivfflat.probes = {max(1, effort // 4):d}")
             for query in queries:
-                text = "[" + ",".join(map(repr, query.tolist())) + "]"
-                rows = self._connection.execute(statement, [text, k]).fetchall()
+                rows = self._connection.execute(statement, [literal(query), k]).fetchall()
                 found.append([self._id(row[0]) for row in rows])
         return found
 
@@ -521,11 +391,12 @@ class PgVector:
             self._alone("share row exclusive", work)
 
     def rollback(self, version: str) -> None:
-        """Rename the columns back in one transaction."""
+        """Rename the columns back in one transaction, and go on watching for changes: it may be resumed."""
 
         def work() -> None:
             self._rename(LIVE, version)
             self._rename(BASE, LIVE)
+            self._watch(version)
             self._note({**self._noted(), "live": None})
 
         with self._told():
@@ -548,121 +419,3 @@ class PgVector:
 
         with self._told():
             self._alone("access exclusive", work)
-
-    def _alone(self, mode: str, work: Callable[[], None]) -> None:
-        """Do ``work`` in a transaction that holds the table; others never queue behind it for long.
-
-        Where a lock is not had within half a second, everything is undone and tried again.
-        """
-        for attempt in range(WAITS):
-            try:
-                with self._connection.transaction():
-                    self._run("set local lock_timeout = '500ms'")
-                    self._run(sql.SQL("lock table {} in {} mode").format(self._name, sql.SQL(mode)))
-                    work()
-                    return
-            except (pg.LockNotAvailable, pg.DeadlockDetected):
-                if attempt == WAITS - 1:
-                    raise
-                time.sleep(0.05)
-
-    # --- notes and the connection ----------------------------------------------------
-
-    def read_note(self) -> dict[str, Any]:
-        """Give the note of this column, from the table :data:`NOTES`."""
-        with self._told():
-            return self._noted()
-
-    def _noted(self) -> dict[str, Any]:
-        if self._row("select to_regclass(%s)", NOTES)[0] is None:
-            return {}
-        row = self._row(f"select note from {NOTES} where place = %s", self._place)
-        return dict(json.loads(row[0])) if row else {}
-
-    def write_note(self, note: dict[str, Any]) -> None:
-        """Keep the note of this column in the table :data:`NOTES`, which is made for it."""
-        with self._told(), self._connection.transaction():
-            self._note(note)
-
-    def _note(self, note: dict[str, Any]) -> None:
-        self._run(f"create table if not exists {NOTES} (place text primary key, note text not null)")
-        self._run(
-            f"insert into {NOTES} values (%s, %s) on conflict (place) do update set note = excluded.note",
-            self._place,
-            json.dumps(note, sort_keys=True),
-        )
-
-    @property
-    def _place(self) -> str:
-        return f"{self._oid} {self._column}"
-
-    def close(self) -> None:
-        """Close every connection."""
-        while not self._free.empty():
-            self._free.get_nowait().close()
-        self._connection.close()
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        try:
-            return psycopg.connect(
-                self._conninfo, autocommit=True, connect_timeout=10, application_name="embedtune"
-            )
-        except psycopg.Error as error:
-            self._refuse(f"Postgres cannot be reached ({_first_line(error)})", "check URL and credentials")
-
-    def _refuse(self, what: str, fix: str) -> NoReturn:
-        raise StoreError(self._given.hide(what), where=self.url, fix=fix) from None
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn the server's errors into one line."""
-        try:
-            yield
-        except (pg.DiskFull, pg.OutOfMemory) as error:
-            raise DiskFull(f"{self.url}: the server has no room left ({_first_line(error)})") from None
-        except pg.LockNotAvailable:
-            self._refuse("the table stays locked by somebody else", "try again when it is free")
-        except pg.InsufficientPrivilege as error:
-            self._refuse(f"permission denied ({_first_line(error)})", "connect as the table's owner")
-        except psycopg.Error as error:
-            self._refuse(f"Postgres says: {_first_line(error)}", "mend that, then run it again with --resume")
-
-    def _sql(self, text: str, version: str = LIVE) -> sql.Composed:
-        return sql.SQL(text).format(**self._names(version))
-
-    def _run(self, statement: Any, *values: Any) -> None:
-        self._connection.execute(statement, values or None)
-
-    def _rows(self, statement: Any, *values: Any) -> list[Any]:
-        return self._connection.execute(statement, values or None).fetchall()
-
-    def _row(self, statement: Any, *values: Any, connection: psycopg.Connection[Any] | None = None) -> Any:
-        return (connection or self._connection).execute(statement, values or None).fetchone()
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _decoded(values: list[bytes]) -> Vectors:
-    """Read vectors as the server sends them: dimension, a zero, big-endian numbers. float32 (n, d)."""
-    width = len(values[0])
-    raw = np.frombuffer(b"".join(values), np.uint8).reshape(len(values), width)
-    return np.ascontiguousarray(raw[:, 4:]).view(">f4").astype(np.float32)
-
-
-def _encoded(vectors: Vectors, places: list[bytes], seen: list[bytes]) -> bytes:
-    """Give the rows (tid, xid, vector) of a binary COPY."""
-    n, d = vectors.shape
-    rows: NDArray[Any] = np.zeros(
-        n,
-        [
-            *(("fields", ">i2"), ("l1", ">i4"), ("place", "V6"), ("l2", ">i4"), ("seen", "V4")),
-            *(("l3", ">i4"), ("d", ">i2"), ("zero", ">i2"), ("made", ">f4", (d,))),
-        ],
-    )
-    rows["fields"], rows["l1"], rows["l2"], rows["l3"], rows["d"] = 3, 6, 4, 4 + 4 * d, d
-    rows["place"] = np.frombuffer(b"".join(places), "V6")
-    rows["seen"] = np.frombuffer(b"".join(seen), "V4")
-    rows["made"] = vectors
-    return rows.tobytes()

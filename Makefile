@@ -62,7 +62,7 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python scripts/install_torch.py
-	$(BIN)/python $(PIP) -c constraints.txt -e '.[dev,demo,static,images,api,fast,int8,weights]'
+	$(BIN)/python $(PIP) -c constraints.txt -e '.[dev,demo,static,images,api,fast,int8,weights,stores]'
 	@touch $@ $(VENV)/.installed-demo
 
 $(CORE)/.installed: pyproject.toml | $(CORE)/bin/python

@@ -31,6 +31,7 @@ SECTIONS = (
     "weights",
     "memory",
     "api",
+    "apply",
 )
 PACKAGES = (
     "numpy",

@@ -10,17 +10,19 @@ if TYPE_CHECKING:
     from embedtune.artifact import Tuned, load
     from embedtune.data.dataset import Dataset
     from embedtune.judging.verdict import Verdict
+    from embedtune.stores.applying import apply
 
 _HOMES = {
     "Dataset": "embedtune.data.dataset",
     "Tuned": "embedtune.artifact",
     "Verdict": "embedtune.judging.verdict",
+    "apply": "embedtune.stores.applying",
     "evaluate": "embedtune.api",
     "fine_tune": "embedtune.api",
     "load": "embedtune.artifact",
 }
 
-__all__ = ["Dataset", "Tuned", "Verdict", "__version__", "evaluate", "fine_tune", "load"]
+__all__ = ["Dataset", "Tuned", "Verdict", "__version__", "apply", "evaluate", "fine_tune", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -71,6 +71,7 @@ def fine_tune(
     layers: int | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
+    from_store: str | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -130,6 +131,9 @@ def fine_tune(
         A folder in which the training of weights keeps its state while it runs.
     resume : bool
         Go on from the state in ``checkpoint``: the result is that of a run without a break.
+    from_store : str, optional
+        URL of a store that has the documents' vectors: they are read there by id, and only queries are
+        encoded. See :func:`embedtune.stores.open_store`.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -173,7 +177,8 @@ def fine_tune(
     check_sameness(dataset, same_at, precision)
     clock.stop("read")
 
-    encoder = load_encoder(base_model)
+    base = load_encoder(base_model)
+    encoder = base if from_store is None else _stored(from_store, base, dataset, progress)
     widths(dims, encoder.dimension)  # too many are told before the work
     check_base(rung, encoder)
     found = collect(dataset, encoder, test=test, progress=progress)
@@ -190,7 +195,7 @@ def fine_tune(
         found,
         method=method,
         rung=rung,
-        weights_too=method == "auto" and budget is not None and not for_maps,
+        weights_too=method == "auto" and budget is not None and not for_maps and from_store is None,
         metric=deciding,
         test=test,
         seed=seed,
@@ -229,7 +234,7 @@ def fine_tune(
         best = Chosen(encoder, *best.before)
     head = classifier(best.found, best.choice, shipped, seed, progress)
     return Tuned(
-        best.encoder,
+        base if best.encoder is encoder else best.encoder,
         shipped,
         verdict=verdict,
         metrics={"metric": deciding, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)},
@@ -406,6 +411,13 @@ def _with_test(
             fix=f"choose from {', '.join(dataset.splits)}, or give a path",
         )
     return join_test(dataset, read(test, task=task, roles=roles, slices=slices)), HELD_OUT
+
+
+def _stored(url: str, base: Encoder, dataset: Dataset, progress: Progress | None) -> Encoder:
+    """Give the base with the documents' vectors from a store."""
+    from embedtune.stores.stored import StoredEncoder
+
+    return StoredEncoder.of(url, base, dataset, progress=progress)
 
 
 def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress | None) -> Collected:

@@ -8,6 +8,7 @@
     │   ├── VectorError             vectors: NaN, infinite, zero, of the wrong shape
     │   ├── ModelNotFound           a base model that cannot be found or reached
     │   ├── TextsFailed             texts that an API gave no vector for
+    │   ├── StoreError              a vector store: unreachable, wrong, locked, or not as it must be
     │   ├── ArtifactError           a folder that is not a whole embedtune artifact
     │   └── OutputExists            an output that would be overwritten
     ├── MissingExtra (ImportError)  an optional dependency is not installed; exit code 2
@@ -103,6 +104,10 @@ class TextsFailed(UserError):
 
 class ArtifactError(UserError):
     """A folder that is not an embedtune artifact, or one that was damaged."""
+
+
+class StoreError(UserError):
+    """A vector store that cannot be reached, is locked, or does not hold what it must; it is as it was."""
 
 
 class OutputExists(UserError):

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from embedtune.cli.apply import apply
 from embedtune.cli.check import check
 from embedtune.cli.demo import demo
 from embedtune.cli.doctor import doctor
@@ -30,6 +31,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (suggest, "embedtune suggest pairs.csv --model tuned -n 20 --out to_label.csv"),
     (migrate, "embedtune migrate pairs.csv --old vectors:stored --new MODEL --out bridge"),
     (export, "embedtune export tuned --format onnx --out exported"),
+    (apply, "embedtune apply tuned --store 'postgresql://localhost/shop?table=docs&column=embedding'"),
     (doctor, "embedtune doctor"),
 )
 """Each command and the example that its help shows."""

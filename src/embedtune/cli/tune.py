@@ -114,6 +114,12 @@ def tune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training of weights that was stopped.")
     ] = False,
+    from_store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Read the documents' vectors from a store, by id; encode only the queries."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -195,6 +201,7 @@ def tune(
             layers=layers,
             checkpoint=checkpoint_folder(out),
             resume=resume,
+            from_store=from_store,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())

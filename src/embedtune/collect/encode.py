@@ -20,9 +20,10 @@ def documents_of(
 ) -> tuple[Vectors, list[str], NDArray[np.int64]]:
     """Give the collection's vectors and ids, and the column of each of the dataset's documents in it.
 
-    Precomputed vectors are a collection of their own, of which the dataset may name a part.
+    Precomputed vectors are a collection of their own, of which the dataset may name a part; so are those
+    that lie in a store.
     """
-    if encoder.content != "id":
+    if not _by_id(encoder, "document"):
         vectors = encode(encoder, _readable(dataset, encoder, "document"), "document", progress, dataset)
         return vectors, dataset.document_ids, np.arange(len(vectors))
     every = _known(encoder, "document")
@@ -33,12 +34,17 @@ def documents_of(
 
 def items_of(dataset: Dataset, encoder: Encoder, kind: Kind, rows: NDArray[np.int64]) -> list[str]:
     """Give what the encoder is to read of some queries or documents."""
-    if encoder.content != "id":
+    if not _by_id(encoder, kind):
         items = _readable(dataset, encoder, kind)
         return [items[row] for row in rows]
     known = dict.fromkeys(_known(encoder, kind), 0)
     names = _names(dataset, kind, known)
     return [names[row] for row in rows]
+
+
+def _by_id(encoder: Encoder, kind: Kind) -> bool:
+    """Say whether vectors are looked up by id: of all that is precomputed, and of documents in a store."""
+    return encoder.content == "id" or (kind == "document" and getattr(encoder, "documents_by_id", False))
 
 
 def _readable(dataset: Dataset, encoder: Encoder, kind: Kind) -> list[str]:

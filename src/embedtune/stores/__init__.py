@@ -1,0 +1,27 @@
+"""Where vectors live: one file a store, and a tuned map applied to it without disturbing its readers."""
+
+from __future__ import annotations
+
+from embedtune.stores.applying import apply, prune, rollback
+from embedtune.stores.base import BASE, LIVE, Batch, Layout, Nulls, Store
+from embedtune.stores.callables import CallableStore
+from embedtune.stores.report import Applied
+from embedtune.stores.table import STORES, open_store
+from embedtune.stores.url import StoreURL
+
+__all__ = [
+    "BASE",
+    "LIVE",
+    "STORES",
+    "Applied",
+    "Batch",
+    "CallableStore",
+    "Layout",
+    "Nulls",
+    "Store",
+    "StoreURL",
+    "apply",
+    "open_store",
+    "prune",
+    "rollback",
+]

@@ -1,0 +1,267 @@
+"""Chroma: a version is a collection of its own, with the same documents and metadata.
+
+The switch renames two collections, one after the other: for that moment there is none of the name, which only
+who opens it just then can see, as an open collection is known to the server by its number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, NoReturn
+
+import chromadb
+import httpx
+import numpy as np
+from chromadb.config import Settings
+from chromadb.errors import ChromaError, NotFoundError
+
+from embedtune.errors import StoreError
+from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Layout
+from embedtune.stores.copies import Copies
+from embedtune.stores.url import StoreURL
+from embedtune.types import Similarity, Vectors
+
+ALONG = ["documents", "metadatas", "uris"]
+"""What goes along with a vector."""
+
+
+class Chroma(Copies):
+    """A collection, ``chroma://host:8000/collection``.
+
+    Parameters
+    ----------
+    url : StoreURL
+        ``?ssl=true`` for https; ``tenant`` and ``database`` where they are not the default ones. A token
+        comes from the environment, ``CHROMA_TOKEN``.
+
+    Raises
+    ------
+    StoreError
+        When the server cannot be reached, or has no such collection.
+    """
+
+    def __init__(self, url: StoreURL) -> None:
+        self._given, self.url = url, str(url)
+        url.only("ssl", "tenant", "database")
+        self._name = url.path.strip("/")
+        if not self._name or url.host is None:
+            self._refuse("the URL names no collection", "write chroma://host:8000/COLLECTION")
+        token = os.environ.get("CHROMA_TOKEN")
+        secure = url.parameters.get("ssl", "").lower() in ("1", "true", "yes")
+        with self._told():
+            self._client = chromadb.HttpClient(
+                host=url.host,
+                port=url.port or 8000,
+                ssl=secure,
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                settings=Settings(anonymized_telemetry=False),
+                **url.take("tenant", "database"),
+            )
+            self._most = int(self._client.get_max_batch_size())
+        if self._find(LIVE) is None and (old := self._find(BASE)) is not None:
+            with self._told():  # killed between the two renames: the first one is undone
+                old.modify(name=self._name)
+        if self._find(LIVE) is None:
+            with self._told():
+                names = [one.name for one in self._client.list_collections()]
+            self._refuse(
+                f"there is no collection {self._name!r}", f"choose from {', '.join(names) or 'none'}"
+            )
+        with self._told():
+            live = self._at(LIVE)
+            one = live.get(limit=1, include=["embeddings"])["embeddings"]
+            if _space(live) == "cosine":
+                self.tolerance = 1e-6  # it normalises what it is given
+        if not len(one):
+            self._refuse("there are no vectors in it", "fill it first")
+        self.dimension = int(one.shape[1])
+
+    def _of(self, version: str) -> str:
+        return self._name if version == LIVE else f"{self._name}__et_{version}"
+
+    def _find(self, version: str) -> Any:
+        with self._told(), contextlib.suppress(NotFoundError):
+            return self._client.get_collection(self._of(version), embedding_function=None)
+        return None
+
+    def _at(self, version: str) -> Any:
+        """Give a version's collection; asked for anew each time, as names move."""
+        return self._client.get_collection(self._of(version), embedding_function=None)
+
+    def layout(self) -> Layout:
+        """Say which versions have a collection."""
+        head = f"{self._name}__et_"
+        with self._told():
+            names = [one.name for one in self._client.list_collections()]
+        found = [name.removeprefix(head) for name in names if name.startswith(head)]
+        return Layout(BASE in found, tuple(sorted(name for name in found if name != BASE)))
+
+    def count(self, version: str = LIVE) -> int:
+        """Count the rows."""
+        with self._told():
+            return int(self._at(version).count())
+
+    def scan(self, batch: int, version: str = LIVE) -> Generator[Batch]:
+        """Go through the rows by their order of arrival."""
+        with self._told():
+            place, start = self._at(version), 0
+            while True:
+                found = place.get(limit=min(batch, self._most), offset=start, include=["embeddings"])
+                if not found["ids"]:
+                    return
+                yield Batch(found["ids"], np.ascontiguousarray(found["embeddings"], np.float32))
+                start += len(found["ids"])
+
+    def pending(self, version: str, batch: int) -> Generator[Batch]:
+        """Go through all live rows, with what the version has for them; not where documents differ."""
+        with self._told():
+            new, start = self._at(version), 0
+            size = min(batch, self._most)
+            width = self._width(new)
+            while True:
+                found = self._at(LIVE).get(limit=size, offset=start, include=["embeddings", *ALONG])
+                ids = found["ids"]
+                if not ids:
+                    return
+                there = np.full((len(ids), width), np.nan, np.float32)
+                if width:
+                    had = new.get(ids=ids, include=["embeddings", *ALONG])
+                    row = {name: i for i, name in enumerate(had["ids"])}
+                    for i, name in enumerate(ids):
+                        k = row.get(name)
+                        if k is not None and all(found[key][i] == had[key][k] for key in ALONG):
+                            there[i] = had["embeddings"][k]
+                yield Batch(ids, np.ascontiguousarray(found["embeddings"], np.float32), None, there)
+                start += len(ids)
+
+    @staticmethod
+    def _width(place: Any) -> int:
+        one = place.get(limit=1, include=["embeddings"])["embeddings"]
+        return int(one.shape[1]) if len(one) else 0
+
+    def fetch(self, ids: Sequence[Id], version: str = LIVE) -> Batch:
+        """Give rows by id."""
+        names, parts = [], []
+        with self._told():
+            for start in range(0, len(ids), self._most):
+                some = [str(name) for name in ids[start : start + self._most]]
+                found = self._at(version).get(ids=some, include=["embeddings"])
+                names += found["ids"]
+                if found["ids"]:
+                    parts.append(np.asarray(found["embeddings"], np.float32))
+        return Batch(names, np.concatenate(parts) if parts else np.zeros((0, self.dimension), np.float32))
+
+    def texts(self, ids: Sequence[Id]) -> dict[Id, str]:
+        """Give the documents."""
+        with self._told():
+            found = self._at(LIVE).get(ids=[str(name) for name in ids], include=["documents"])
+        return {name: text for name, text in zip(found["ids"], found["documents"], strict=True) if text}
+
+    def prepare(self, version: str, dimension: int) -> None:
+        """Make a collection with the settings of the live one, but no function that encodes texts by itself.
+
+        Such a function would encode queries as the base does, without the map.
+        """
+        if self._find(version) is not None:
+            return
+        with self._told():
+            live = self._at(LIVE)
+            told = {k: v for k, v in live.configuration_json.items() if v and k in ("hnsw", "spann")}
+            metadata = {k: v for k, v in (live.metadata or {}).items() if not k.startswith("hnsw:")}
+            self._client.create_collection(
+                self._of(version),
+                configuration=told or None,
+                metadata=metadata or None,
+                embedding_function=None,
+            )
+
+    def write(self, version: str, ids: Sequence[Id], vectors: Vectors, marks: Any = None) -> int:
+        """Write rows with their documents and metadata, as the live collection has them now."""
+        with self._told():
+            live, new = self._at(LIVE), self._at(version)
+            row = {str(name): i for i, name in enumerate(ids)}
+            for start in range(0, len(ids), self._most):
+                some = [str(name) for name in ids[start : start + self._most]]
+                along = live.get(ids=some, include=ALONG)
+                if not along["ids"]:
+                    continue
+                given = {key: along[key] for key in ALONG if any(one is not None for one in along[key])}
+                made = vectors[[row[name] for name in along["ids"]]]
+                new.upsert(ids=along["ids"], embeddings=made, **given)
+        return len(ids)
+
+    def forget(self, version: str, batch: int) -> int:
+        """Delete the rows that the live collection has no more."""
+        if self.count(version) <= self.count(LIVE):
+            return 0
+        gone: list[Id] = []
+        for rows in self.scan(batch, version):
+            known = set(self.fetch(rows.ids).ids)
+            gone += [name for name in rows.ids if name not in known]
+        with self._told():
+            for start in range(0, len(gone), self._most):
+                self._at(version).delete(ids=gone[start : start + self._most])
+        return len(gone)
+
+    def index(self, version: str, similarity: Similarity) -> str:
+        """Nothing to do: Chroma indexes what it is given."""
+        return "hnsw"
+
+    def search(
+        self, queries: Vectors, k: int, similarity: Similarity, version: str = LIVE, effort: int | None = None
+    ) -> list[list[Id]]:
+        """Search as an application would; ``effort`` sets the version's ``ef_search``, which stays so."""
+        with self._told():
+            place = self._at(version)
+            if effort is not None:
+                place.modify(configuration={"hnsw": {"ef_search": effort}})
+            found: list[list[Id]] = []
+            for start in range(0, len(queries), 100):
+                some = queries[start : start + 100]
+                found += place.query(query_embeddings=some, n_results=k, include=[])["ids"]
+            return found
+
+    def switch(self, version: str, catch_up: CatchUp) -> None:
+        """Catch up until nothing is left, then rename."""
+        while catch_up():
+            pass
+        with self._told():
+            self._at(LIVE).modify(name=self._of(BASE))
+            self._at(version).modify(name=self._name)
+
+    def rollback(self, version: str) -> None:
+        """Rename back."""
+        with self._told():
+            self._at(LIVE).modify(name=self._of(version))
+            self._at(BASE).modify(name=self._name)
+
+    def discard(self, version: str) -> None:
+        """Delete the version's collection."""
+        with self._told(), contextlib.suppress(NotFoundError):
+            self._client.delete_collection(self._of(version))
+
+    def _refuse(self, what: str, fix: str) -> NoReturn:
+        raise StoreError(self._given.hide(what), where=self.url, fix=fix) from None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn the client's errors into one line."""
+        try:
+            yield
+        except NotFoundError:
+            raise
+        except httpx.HTTPError as error:
+            self._refuse(f"Chroma cannot be reached ({error})", "check that the server runs, and the URL")
+        except (ChromaError, ValueError) as error:
+            if isinstance(error, StoreError):
+                raise
+            text = str(error).strip().splitlines() or [type(error).__name__]
+            self._refuse(f"Chroma says: {text[0][:300]}", "check the server and the URL")
+
+
+def _space(place: Any) -> str:
+    """Give how a collection compares vectors."""
+    told = place.configuration_json
+    return str((told.get("hnsw") or told.get("spann") or {}).get("space", "l2"))

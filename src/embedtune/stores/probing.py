@@ -1,0 +1,114 @@
+"""Whether stored vectors come from the base that a map was made for, told by encoding a few texts again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
+
+import numpy as np
+
+from embedtune.data.dataset import Dataset
+from embedtune.errors import ArtifactError, StoreError
+from embedtune.stores.base import Batch, Id, Store, in_order
+from embedtune.types import Encoder, Vectors
+
+PROBES = 24
+"""Rows that are encoded again."""
+
+ALIKE = 0.98
+"""Median cosine of a stored vector and the same text's own from which both count as the same model's."""
+
+
+def check_base(
+    store: Store, encoder: Encoder, dataset: Dataset | None = None, *, probe: bool = True
+) -> float | None:
+    """Compare stored vectors with what the base gives.
+
+    Parameters
+    ----------
+    store : Store
+        Whose live vectors are compared.
+    encoder : Encoder
+        The base. One that reads texts is given those of the store, or of ``dataset`` by id.
+    dataset : Dataset, optional
+        Texts by id.
+    probe : bool
+        Whether to encode anything; without, dimensions alone are compared.
+
+    Returns
+    -------
+    float or None
+        The median cosine; None where neither the store nor the data has a text for an id of the store.
+
+    Raises
+    ------
+    StoreError
+        When dimensions differ, or the vectors are not those of the base.
+    """
+    if store.dimension != encoder.dimension:
+        raise StoreError(
+            f"the store has vectors of {store.dimension} dimensions, and the base {encoder.name!r} of this "
+            f"model gives {encoder.dimension}",
+            where=store.url,
+            fix="give the store whose vectors that base made",
+        )
+    if not probe:
+        return None
+    try:
+        stored, items = _probes(store, encoder, dataset)
+        if not items:
+            return None
+        again = encoder.encode(items, kind="document")
+    except ArtifactError as error:
+        raise StoreError(
+            f"it cannot be seen whether the vectors are the base's: {error.what}",
+            where=store.url,
+            fix="run where the base is found, or trust that they are with --no-probe",
+        ) from None
+    likeness = float(np.median(_cosines(stored, again)))
+    if likeness < ALIKE:
+        raise StoreError(
+            f"the stored vectors are not those of the base {encoder.name!r}: the median cosine of "
+            f"{len(items)} rows with their texts, encoded again, is {likeness:.2f}",
+            where=store.url,
+            fix="give the store that the base filled; where other texts than these were encoded, --no-probe",
+        )
+    return likeness
+
+
+def _probes(store: Store, encoder: Encoder, dataset: Dataset | None) -> tuple[Vectors, list[str]]:
+    """Give stored vectors, and what the encoder is to read for the same rows."""
+    if encoder.content == "id":
+        known = set(map(str, getattr(encoder, "ids", lambda kind: [])("document")))
+        batch = _spread(store)
+        return _matching(batch, {name: str(name) for name in batch.ids if str(name) in known})
+    batch = _spread(store)
+    found = _matching(batch, store.texts(batch.ids))
+    if found[1] or dataset is None:
+        return found
+    step = max(1, len(dataset.documents) // PROBES)
+    texts = dict(zip(dataset.document_ids[::step], dataset.items("document")[::step], strict=True))
+    batch = store.fetch(list(islice(texts, PROBES)))
+    return _matching(batch, {name: texts[str(name)] for name in batch.ids if str(name) in texts})
+
+
+def _spread(store: Store) -> Batch:
+    """Give a few rows of the first ones of the store."""
+    with closing(store.scan(PROBES * 16)) as rows:
+        first = next(rows, None)
+    if first is None:
+        raise StoreError("there are no vectors in it", where=store.url, fix="fill it first")
+    chosen = np.linspace(0, len(first.ids) - 1, min(PROBES, len(first.ids))).astype(int)
+    return Batch([first.ids[row] for row in chosen], first.vectors[chosen])
+
+
+def _matching(batch: Batch, texts: dict[Id, str]) -> tuple[Vectors, list[str]]:
+    named: Sequence[Id] = [name for name in batch.ids if texts.get(name)]
+    _, rows = in_order(batch, named)
+    return batch.vectors[rows], [texts[name] for name in named]
+
+
+def _cosines(a: Vectors, b: Vectors) -> Vectors:
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.asarray(np.einsum("ij,ij->i", a, b) / np.maximum(lengths, 1e-12), np.float32)

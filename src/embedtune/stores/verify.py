@@ -1,0 +1,305 @@
+"""Whether a new version is what it should be, before anybody sees it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from embedtune.data.dataset import Dataset
+from embedtune.errors import StoreError
+from embedtune.judging.metrics import evaluate_ranks
+from embedtune.stores.base import LIVE, Batch, Id, Store, in_order
+from embedtune.stores.mapping import DocumentMap
+from embedtune.transforms.blocks import unit_length
+from embedtune.types import Encoder, Similarity, Transform, Vectors
+
+SAMPLE = 1000
+"""Rows whose vectors are compared with the map applied here."""
+
+QUERIES = 100
+"""Stored rows that are searched for where there are no labelled queries."""
+
+LABELLED = 500
+"""Labelled queries that are searched for, at most."""
+
+K = 10
+RECALL = 0.98
+"""What the index must find of the exact ten best."""
+
+EFFORTS = (None, 80, 160, 320, 640)
+"""Candidates that the index looks at: its own setting first, then more."""
+
+METRIC = "ndcg@10"
+CLOSE = 0.02
+"""How far the metric inside the store may lie under the same computed here, exactly."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found out about a version."""
+
+    rows: int
+    sample: int
+    checksum: str
+    """sha256 of the sample's ids and vectors, little-endian float32, the same in the store and here."""
+    recall: float
+    """Share of the exact ten best that the store finds; NaN where it cannot be searched before the switch."""
+    effort: int | None = None
+    """What the index's search has to be set to for that recall; None for the store's own setting."""
+    metric: dict[str, float] = field(default_factory=dict)
+    """nDCG@10 of the labelled queries: ``base`` before, ``offline`` with the map here, ``store`` inside."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries, before and after the map, and what they should find."""
+
+    base: Vectors
+    tuned: Vectors
+    relevant: list[dict[str, float]]
+    """Grades by document id; empty where nothing is known."""
+
+    @classmethod
+    def labelled(cls, dataset: Dataset, encoder: Encoder, transform: Transform, seed: int) -> Asked:
+        """Encode labelled queries of retrieval: those of the test split where there is one."""
+        splits = ["test"] if "test" in dataset.splits else list(dataset.splits)
+        rows = dataset.query_rows(splits)
+        if len(rows) > LABELLED:
+            rows = np.sort(np.random.default_rng(seed).choice(rows, LABELLED, replace=False))
+        items = dataset.query_ids if encoder.content == "id" else dataset.items("query")
+        base = encoder.encode([items[row] for row in rows], kind="query")
+        grades = dataset.relevance(splits)[rows]
+        names = dataset.document_ids
+        relevant = [
+            {names[column]: float(grade) for column, grade in zip(row.indices, row.data, strict=True)}
+            for row in grades
+        ]
+        return cls(base, transform.queries(base), relevant)
+
+
+def verify(
+    store: Store,
+    version: str,
+    mapped: DocumentMap,
+    *,
+    asked: Asked | None,
+    similarity: Similarity,
+    batch: int,
+    seed: int,
+    catch_up: Callable[[], int],
+    tell: Callable[[int], None],
+) -> Verified:
+    """Compare a new version with the live one and the map.
+
+    Raises
+    ------
+    StoreError
+        When rows are missing, a vector is not what the map gives, the index finds too little, or the labelled
+        queries find less than they should.
+    """
+    rows = _count(store, version, catch_up)
+    if asked is None:
+        asked = _stored_queries(store, mapped, similarity, batch)
+    sample, before, exact = _one_pass(store, mapped, asked, batch, seed, tell)
+    checksum = _compare(store, version, mapped, sample) if store.readable else ""
+    if not store.searchable:
+        return Verified(rows, len(sample.ids) if checksum else 0, checksum, float("nan"))
+    recall, effort, found = _searched(store, version, asked, exact, similarity)
+    metric = _judged(store, asked, before, exact, found) if asked.relevant else {}
+    return Verified(rows, len(sample.ids) if checksum else 0, checksum, recall, effort, metric)
+
+
+def _searched(
+    store: Store, version: str, asked: Asked, exact: Best, similarity: Similarity
+) -> tuple[float, int | None, list[list[Id]]]:
+    """Give recall, the effort that it took, and what was found."""
+    recall = 0.0
+    for effort in EFFORTS:
+        found = store.search(asked.tuned, K, similarity, version, effort)
+        recall = _recall(store, version, asked.tuned, exact, found)
+        if recall >= RECALL:
+            return recall, effort, found
+    return _failed(store, f"the new index finds only {recall:.3f} of the exact {K} best (at least {RECALL})")
+
+
+def _judged(store: Store, asked: Asked, before: Best, exact: Best, found: list[list[Id]]) -> dict[str, float]:
+    """Give the metric before, with the map computed here, and inside the store."""
+    base, offline, inside = (_ndcg(names, asked.relevant) for names in (before.names, exact.names, found))
+    if inside < offline - CLOSE:
+        _failed(store, f"{METRIC} inside the store is {inside:.4f}, and {offline:.4f} with the map here")
+    if inside < base - CLOSE:
+        _failed(store, f"{METRIC} inside the store would fall from {base:.4f} to {inside:.4f}")
+    return {"base": base, "offline": offline, "store": inside, "queries": len(asked.relevant)}
+
+
+def _count(store: Store, version: str, catch_up: Callable[[], int]) -> int:
+    """Count the new version's rows, and the live one's, while others may be writing."""
+    live = rows = 0
+    for _ in range(5):
+        live = store.count(LIVE)
+        catch_up()
+        rows = store.count(version)
+        if rows >= live or rows == store.count(LIVE):
+            return rows
+    return _failed(store, f"it has {rows:,} rows, and the old one {live:,}")
+
+
+def _failed(store: Store, what: str) -> NoReturn:
+    raise StoreError(
+        f"the new version did not pass: {what}",
+        where=store.url,
+        fix="nothing was switched; the old one serves",
+    )
+
+
+def _stored_queries(store: Store, mapped: DocumentMap, similarity: Similarity, batch: int) -> Asked:
+    """Take a few of the first rows as queries, where there are none with labels."""
+    with closing(store.scan(batch)) as rows:
+        first = next(rows)
+    chosen = np.unique(np.linspace(0, len(first.ids) - 1, QUERIES).astype(int))
+    vectors = np.array(first.vectors[chosen])
+    if similarity == "cosine":
+        vectors = unit_length(vectors)
+    return Asked(vectors, mapped.transform.queries(vectors), [])
+
+
+def _one_pass(
+    store: Store, mapped: DocumentMap, asked: Asked, batch: int, seed: int, tell: Callable[[int], None]
+) -> tuple[Batch, Best, Best]:
+    """Draw rows evenly, and search exactly: the live version, and the same with the map applied here."""
+    sample = _Sample(store.dimension, seed)
+    before, after, seen = Best(asked.base), Best(asked.tuned), 0
+    for rows in store.scan(batch):
+        sample.add(rows)
+        if asked.relevant:
+            before.add(rows.ids, rows.vectors)
+        after.add(rows.ids, mapped(rows.ids, rows.vectors))
+        seen += len(rows.ids)
+        tell(seen)
+    return sample.rows(), before, after
+
+
+class _Sample:
+    """Rows drawn evenly while they go by: Vitter's Algorithm R (1985)."""
+
+    def __init__(self, dimension: int, seed: int) -> None:
+        self._rng, self._seen = np.random.default_rng(seed), 0
+        self._ids: list[Id] = []
+        self._vectors = np.empty((SAMPLE, dimension), np.float32)
+
+    def add(self, rows: Batch) -> None:
+        """Let rows go by."""
+        order = np.arange(self._seen, self._seen + len(rows.ids))
+        places = np.where(order < SAMPLE, order, self._rng.integers(0, order + 1))
+        for i in np.flatnonzero(places < SAMPLE):
+            self._vectors[places[i]] = rows.vectors[i]
+            self._ids[places[i] : places[i] + 1] = [rows.ids[i]]
+        self._seen += len(rows.ids)
+
+    def rows(self) -> Batch:
+        """Give what was drawn."""
+        return Batch(self._ids, self._vectors[: len(self._ids)])
+
+
+def _compare(store: Store, version: str, mapped: DocumentMap, sample: Batch) -> str:
+    """Give the checksum of a sample, if it is the same in the store and here; changed rows are left out."""
+    now = store.fetch(sample.ids)
+    places, rows = in_order(now, sample.ids)
+    same = (now.vectors[rows] == sample.vectors[places]).all(axis=1)
+    names = [sample.ids[place] for place in places[same]]
+    expected = mapped(names, sample.vectors[places[same]])
+    found = store.fetch(names, version)
+    at, rows = in_order(found, names)
+    if len(at) < len(names):
+        _failed(store, f"{len(names) - len(at)} of {len(names)} sampled rows are not there")
+    stored = found.vectors[rows]
+    right = agree(store, expected, stored)
+    if not right.all():
+        first = names[int(np.flatnonzero(~right)[0])]
+        _failed(
+            store,
+            f"{(~right).sum()} of {len(names)} sampled rows are not what the map gives, {first!r} first",
+        )
+    digest = hashlib.sha256("\n".join(map(str, names)).encode())
+    digest.update(stored.astype("<f4").tobytes())
+    return digest.hexdigest()
+
+
+def agree(store: Store, made: Vectors, stored: Vectors) -> NDArray[np.bool_]:
+    """Say which rows are the same, to the bit, or within what the store does to them."""
+    if made.shape != stored.shape:
+        return np.zeros(len(made), bool)
+    if not store.tolerance:
+        return np.asarray((made.view(np.uint32) == stored.view(np.uint32)).all(axis=1))
+    length = np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12)
+    return np.asarray((np.abs(made - stored) <= store.tolerance * length).all(axis=1))
+
+
+class Best:
+    """The best ``k`` rows of each query by inner product, kept while rows go by."""
+
+    def __init__(self, queries: Vectors, k: int = K) -> None:
+        self.queries, self.k = queries, k
+        self.scores = np.full((len(queries), k), -np.inf, np.float32)
+        self._names = np.full((len(queries), k), None, object)
+
+    def add(self, ids: Sequence[Id], vectors: Vectors) -> None:
+        """Let rows go by."""
+        k = self.k
+        scores = np.concatenate([self.scores, self.queries @ vectors.T], axis=1)
+        best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+        best = np.take_along_axis(best, order, axis=1)
+        known = np.take_along_axis(self._names, np.minimum(best, k - 1), axis=1)
+        new = np.array([*ids, None], object)[np.maximum(best - k, -1)]
+        self._names = np.where(best < k, known, new)
+        self.scores = np.take_along_axis(scores, best, axis=1)
+
+    @property
+    def names(self) -> list[list[Id]]:
+        """Ids, best first."""
+        return [[name for name in row if name is not None] for row in self._names]
+
+
+def _recall(store: Store, version: str, queries: Vectors, exact: Best, found: list[list[Id]]) -> float:
+    """Give the share of the exact best that was found; what scores as high as the last of them counts too."""
+    strange = {
+        str(n): n for names, wanted in zip(found, exact.names, strict=True) for n in set(names) - set(wanted)
+    }
+    extra = store.fetch(list(strange.values()), version) if strange else None
+    vectors: dict[str, Any] = (
+        {} if extra is None else dict(zip(map(str, extra.ids), extra.vectors, strict=True))
+    )
+    hits = wanted_all = 0
+    for query, names, wanted, scores in zip(queries, found, exact.names, exact.scores, strict=True):
+        last = scores[len(wanted) - 1] if wanted else 0.0
+        known = set(wanted)
+        hits += sum(
+            name in known or (str(name) in vectors and float(query @ vectors[str(name)]) >= last - 1e-5)
+            for name in names
+        )
+        wanted_all += len(wanted)
+    return min(1.0, hits / max(wanted_all, 1))
+
+
+def _ndcg(found: list[list[Id]], relevant: list[dict[str, float]]) -> float:
+    """Judge ranked ids by graded relevance."""
+    column: dict[str, int] = {}
+    rows, columns, grades, ranks = [], [], [], []
+    for row, (names, wanted) in enumerate(zip(found, relevant, strict=True)):
+        place = {str(name): rank for rank, name in enumerate(names, 1)}
+        for name, grade in wanted.items():
+            rows.append(row)
+            columns.append(column.setdefault(name, len(column)))
+            grades.append(grade)
+            ranks.append(place.get(name, 1_000_000))
+    pairs = csr_matrix((grades, (rows, columns)), shape=(len(found), max(len(column), 1)))
+    order = csr_matrix((ranks, (rows, columns)), shape=pairs.shape)
+    return float(evaluate_ranks(order.data.astype(np.int32), pairs, [METRIC])[METRIC].mean())

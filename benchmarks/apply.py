@@ -176,9 +176,9 @@ def speed(options: argparse.Namespace) -> list[list[str]]:
     copied, filled = min(copies), min(run["fill"] for run in runs)
     bare = min(run["fill"] for run in plain)
     return [
-        [f"pgvector, {size}: copy to a new column (one UPDATE)", f"{copied:.0f} s", ""],
-        ["apply: from its start to the last row", f"{filled:.0f} s", ""],
-        ["the same path without the map: from its start to the last row", f"{bare:.0f} s", ""],
+        [f"pgvector, {size}: copy to a new column (one UPDATE)", f"{copied:.1f} s", ""],
+        ["apply: from its start to the last row", f"{filled:.1f} s", ""],
+        ["the same path without the map: from its start to the last row", f"{bare:.1f} s", ""],
         [f"speed of apply / UPDATE (fastest of {options.repeats} each)", f"{copied / filled:.2f}", "≥ 0.7"],
         ["speed of apply / the same path without the map", f"{bare / filled:.2f}", "≥ 0.7"],
         ["apply in all, verified and switched", f"{min(run['whole'] for run in runs):.0f} s", ""],

@@ -212,7 +212,7 @@ class Lance:
         for query in queries:
             with self._told():
                 asked = self._table.search(query, vector_column_name=self._of(version))
-                asked = asked.distance_type(similarity).limit(k).select([self._key])
+                asked = asked.distance_type(similarity).limit(k).select([self._key, "_distance"])
                 if effort is not None:
                     asked = asked.nprobes(max(20, effort)).refine_factor(max(1, effort // 8))
                 found.append([row[self._key] for row in asked.to_list()])

@@ -184,7 +184,7 @@ def fine_tune(
     found = collect(dataset, encoder, test=test, progress=progress)
     probes = None
     if found.labels >= FEWEST:
-        probes = probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress)
+        probes = probes_of(dataset, base, seed=seed, needed=keep is not None, progress=progress)
     clock.stop("encode")
 
     deciding = metric or found.metrics[0]

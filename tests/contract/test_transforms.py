@@ -25,6 +25,7 @@ from embedtune.transforms import (
     load_transform,
     save_transform,
 )
+from embedtune.transforms.bridge import Bridge
 from embedtune.transforms.codes import ROUNDINGS
 from embedtune.types import Transform, Vectors
 
@@ -59,6 +60,10 @@ EXAMPLES: dict[str, list[Transform]] = {
     "item_factors": [
         ItemFactors(IDS, random(3, 3), random(3, 3, seed=1), random(3, D), random(3, D, seed=2), D),
         ItemFactors((), random(0, 2), random(0, 2), random(2, D), random(2, D), D, Pooling(half_life=2.0)),
+    ],
+    "bridge": [
+        Bridge(random(D, D), random(D)),
+        Bridge(random(D, D), random(D), random(3, D), random(3), random(D, 3), normalise=False),
     ],
     "int8": [Int8.fitted(random(20, D))],
     "int4": [Int4.fitted(random(20, D))],
@@ -145,7 +150,7 @@ def test_strength_0_is_the_identity_and_1_the_transform(transform: Transform) ->
     assert np.array_equal(off.documents(x, ids), x)
     assert np.array_equal(full.queries(x), transform.queries(x))
     assert np.array_equal(full.documents(x, ids), transform.documents(x, ids))
-    if transform.kind in ROUNDINGS:  # they round or they do not
+    if transform.kind in (*ROUNDINGS, "bridge"):  # they do what they do, or nothing
         return
     near = transform.scaled(1e-4)
     assert np.abs(near.queries(x) - x).max() < 2e-3

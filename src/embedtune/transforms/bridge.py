@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedtune.errors import UserError, VectorError
 from embedtune.transforms.blocks import as_block, frozen, unit_length
+from embedtune.transforms.identity import Identity
 from embedtune.types import Vectors
 
 BLOCK = 16384
@@ -76,17 +77,19 @@ class Bridge:
                 y[rows] += np.maximum(x[rows] @ self.into.T + self.hidden, 0) @ self.out.T
         return unit_length(y) if self.normalise else y
 
-    def scaled(self, strength: float) -> Bridge:
-        """Give the map itself at strength 1.
+    def scaled(self, strength: float) -> Bridge | Identity:
+        """Give the map itself at strength 1 and, between models of one width, the identity at 0.
 
         Raises
         ------
         UserError
-            At any other, for there is no identity between two models.
+            At any other, for between two models' spaces there is nothing half-way.
         """
-        if strength != 1:
-            raise UserError("a bridge between two models cannot be scaled", fix="keep strength at 1")
-        return self
+        if strength == 1:
+            return self
+        if strength == 0 and self.matrix.shape[0] == self.matrix.shape[1]:
+            return Identity()
+        raise UserError("a bridge between two models cannot be scaled", fix="keep strength at 1")
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Give the parts, and ``normalise``."""

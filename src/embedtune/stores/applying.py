@@ -216,7 +216,8 @@ class _Apply:
         self._tell("index", 0, 1)
         index = self.store.index(self.version, self.model.similarity)
         self._tell("index", 1, 1)
-        self._fill(rows)
+        if self._fill(rows):  # rows that came or went while it was filled
+            index = self.store.index(self.version, self.model.similarity) or index
         try:
             verified = verify(
                 self.store,
@@ -238,14 +239,16 @@ class _Apply:
 
     # --- filling ---------------------------------------------------------------------
 
-    def _fill(self, rows: int) -> None:
-        """Make passes until one finds nothing to do, or others write as fast as we do."""
-        before = None
+    def _fill(self, rows: int) -> int:
+        """Make passes until one finds nothing to do, or others write as fast; give how much was written."""
+        before, total = None, 0
         for _ in range(PASSES):
             wrote = self._pass(rows)
+            total += wrote
             if not wrote or (before is not None and wrote >= before):
-                return
+                break
             before = wrote
+        return total
 
     def _pass(self, rows: int | None = None) -> int:
         """Write what the new version lacks; give the number of rows that differed."""

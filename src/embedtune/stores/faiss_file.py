@@ -96,7 +96,7 @@ class Faiss(FileStore):
         for start in range(0, len(vectors), batch):
             block = np.ascontiguousarray(vectors[start : start + batch])
             if named:
-                new.add_with_ids(block, ids[start : start + len(block)])  # rows that came since are caught up
+                new.add_with_ids(block, ids[start : start + batch])
             else:
                 new.add(block)
         temporary = target.with_name(f"{TEMPORARY}{target.name}")

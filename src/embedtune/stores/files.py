@@ -215,8 +215,10 @@ class FileStore:
         return 0
 
     def index(self, version: str, similarity: Similarity) -> str:
-        """Make the version's file of what was filled."""
-        self._finish(version)
+        """Make the version's file of what was filled; later, where rows have come or gone since."""
+        scratch = self._scratch(version)
+        if not scratch.exists() or len(self._filled(version)) == len(self._ids(self._path)):
+            self._finish(version)
         return ""
 
     def _finish(self, version: str) -> None:

@@ -20,13 +20,24 @@ from embedtune.stores.counting import count_rows
 from embedtune.stores.queries import read_given
 from embedtune.transforms import Linear
 
-from .conftest import ROWS, WIDTH, literal, unit
+ROWS, WIDTH = 600, 16  # of the stores in conftest.py
+
+
+def unit(x):
+    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 class Texts:
     """A base that reads ``text 7``: row 7 of some vectors; queries are drawn anew, around ``shift``."""
 
-    name, fingerprint, max_tokens, content, similarity, dimension = "texts", "t", None, "text", "cosine", WIDTH
+    name, fingerprint, max_tokens, content, similarity, dimension = (
+        "texts",
+        "t",
+        None,
+        "text",
+        "cosine",
+        WIDTH,
+    )
 
     def __init__(self, vectors):
         self.vectors, self.asked = vectors, 0
@@ -111,7 +122,7 @@ def test_what_is_planted_in_postgres_is_counted_exactly(pgvector, vectors, postg
 
     with psycopg.connect(postgres, autocommit=True) as connection:
         for i, row in enumerate(planted(vectors)):
-            value = None if row is None else literal(row)
+            value = None if row is None else json.dumps(row.tolist())
             connection.execute("update docs set embedding = %s where id = %s", [value, i])
     monkeypatch.setattr("embedtune.stores.drifting.PROBES", ROWS)
     found = drift(Tuned(Texts(vectors)), f"{pgvector.url}&text=body", batch=100)
@@ -201,7 +212,8 @@ def test_the_same_distribution_is_seldom_a_finding(model, vectors):
     store = CallableStore(scan=lambda: [(["0"], vectors[:1])], write=lambda ids, x: None)
     plain = Tuned(model.encoder, reference=model.reference)
     told = sum(
-        "moved-queries" in codes(drift(plain, store, [f"asked {1000 * seed + i}" for i in range(100)], seed=seed))
+        "moved-queries"
+        in codes(drift(plain, store, [f"asked {1000 * seed + i}" for i in range(100)], seed=seed))
         for seed in range(10, 50)
     )
     assert told <= 2

@@ -187,7 +187,7 @@ class _Check:
                 "their text has changed since, or another model wrote them",
                 "encode them again",
             )
-        if best == BASE_ALONE and len(medians) > 1:
+        if best == BASE_ALONE and version:
             severity: Severity = "error" if noted else "warning"
             yield self._finding(
                 "not-mapped",

@@ -267,3 +267,25 @@ def test_a_reference_is_drawn_from_what_trains():
     kept = {row.tobytes() for row in tuned.reference.vectors}
     train = {x[i].astype(np.float16).tobytes() for i in range(400) if i % 4}
     assert kept <= train
+
+
+def test_rows_of_another_dimension_are_counted(model, tmp_path, postgres):
+    import psycopg
+
+    rows = [[1.0] * (WIDTH + (i in (40, 90, 91))) if i != 5 else None for i in range(100)]
+    table = pa.table({"id": [f"d{i}" for i in range(100)], "vector": pa.array(rows, pa.list_(pa.float32()))})
+    pq.write_table(table, tmp_path / "rows.parquet", row_group_size=30)
+    found = drift(model, f"parquet://{tmp_path}/rows.parquet")
+    assert [(one.code, one.severity, one.count) for one in found.findings] == [
+        ("mixed-dimensions", "error", 3)
+    ]
+    assert found.findings[0].message.endswith("other 96 with 16; the first is 'd40' with 17")
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("drop table if exists mixed")
+        connection.execute("create table mixed (id int primary key, embedding vector)")
+        values = [(i, None if row is None else json.dumps(row)) for i, row in enumerate(rows)]
+        connection.cursor().executemany("insert into mixed values (%s, %s)", values)
+        found = drift(model, f"{postgres}&table=mixed&column=embedding")
+        connection.execute("drop table mixed")
+    assert (found.rows, found.findings[0].count) == (99, 3)
+    assert found.findings[0].examples[0].text == "ids 40"

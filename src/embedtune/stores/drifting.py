@@ -12,7 +12,7 @@ import numpy as np
 
 from embedtune.artifact import Tuned
 from embedtune.data.checks.finding import SHOWN, Example, Finding, Severity, plural
-from embedtune.errors import ArtifactError
+from embedtune.errors import ArtifactError, MixedDimensions
 from embedtune.judging.two_samples import Moved, moved
 from embedtune.stores.base import Batch, Id, Store
 from embedtune.stores.counting import Counted, Rows, count_rows
@@ -87,10 +87,16 @@ def drift(
     """
     tuned = open_map(model).model
     given = data if data is None or isinstance(data, Given) else read_given(data)
-    if isinstance(store, str):
-        with closing(open_store(store)) as place:
-            return _Check(tuned, place, given, batch, seed).run()
-    return _Check(tuned, store, given, batch, seed).run()
+    try:
+        if isinstance(store, str):
+            with closing(open_store(store)) as place:
+                return _Check(tuned, place, given, batch, seed).run()
+        return _Check(tuned, store, given, batch, seed).run()
+    except MixedDimensions as error:
+        shown = [Example(f"ids {error.first}", str(error.where), 0)]
+        found = Finding("mixed-dimensions", "error", error.odd, error.what, shown, str(error.fix))
+        notes = ["nothing else was looked at: rows of several dimensions cannot be compared"]
+        return Drift(str(error.where), error.rows, [found], notes)
 
 
 class _Check:

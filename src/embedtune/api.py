@@ -35,6 +35,7 @@ from embedtune.judging.slices import slice_gains, slices_of
 from embedtune.judging.verdict import FEWEST, Evaluation
 from embedtune.models import open_model
 from embedtune.parts import Sliced, spots_of
+from embedtune.reference import Reference
 from embedtune.sameness import check_sameness, threshold_of
 from embedtune.settings import settings_of
 from embedtune.sizes import Dims, checked_dims, widths, with_sizes
@@ -251,6 +252,7 @@ def fine_tune(
         },
         seed=seed,
         head=head,
+        reference=Reference.of(best.found.train, dataset.task, seed),
         threshold=threshold_of(
             best.found, best.choice if better else None, same_at=same_at, precision=precision, seed=seed
         ),

@@ -18,6 +18,7 @@ from embedtune.deferred import deferred_base, describe_base
 from embedtune.errors import ArtifactError, UserError
 from embedtune.folders import new_folder, refuse_existing
 from embedtune.probes import Probes
+from embedtune.reference import Reference
 from embedtune.searched import Documents, Hit, Searched
 from embedtune.stock import write_stock, write_tuned_base
 from embedtune.transforms import Chain, Identity, load_transform, save_transform, then
@@ -67,6 +68,8 @@ class Tuned:
         A classifier of the tuned vectors, as :func:`embedtune.head.fit_head` fits it.
     threshold : Threshold, optional
         The similarity from which two texts are the same, as :func:`embedtune.sameness.threshold_of` gives it.
+    reference : Reference, optional
+        A sample of what it was tuned on, to see later whether queries have moved away.
     """
 
     encoder: Encoder
@@ -79,6 +82,7 @@ class Tuned:
     manifest: dict[str, Any] = field(default_factory=dict, repr=False)
     head: Head | None = None
     threshold: Threshold | None = None
+    reference: Reference | None = None
     _last: tuple[Searched, Transform, Vectors] | None = field(default=None, init=False, repr=False)
     _coded: tuple[Searched, Transform, Codes] | None = field(default=None, init=False, repr=False)
     _folder: Path | None = field(default=None, init=False, repr=False)
@@ -352,6 +356,8 @@ class Tuned:
             written["head"] = save_head(self.head, out, written["dimension"])
         if self.threshold is not None:
             written["threshold"] = self.threshold.to_dict()
+        if self.reference is not None:
+            written["reference"] = self.reference.save(out)
         written = manifests.plain(written)
         (out / "README.md").write_text(model_card(written), "utf-8")
         written["files"] = manifests.checksums(out)
@@ -401,6 +407,8 @@ class Tuned:
                 tuned.head = load_head(read["head"], place, read["dimension"])
             if read.get("threshold"):
                 tuned.threshold = _load_threshold(read["threshold"], place)
+            if read.get("reference"):
+                tuned.reference = Reference.load(read["reference"], place, read["base"]["dimension"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtifactError(
                 f"the manifest is incomplete ({error})",

@@ -248,6 +248,11 @@ def _facts(manifest: Mapping[str, Any]) -> str:
         if made := data.get("made"):
             facts.append(f"labels: {made['labels']} of {made['of']} were made, by {made['by']}")
         facts.append(f"data fingerprint: `{data.get('fingerprint', 'unknown')}`")
+    if reference := manifest.get("reference"):
+        facts.append(
+            f"kept of it: the base's vectors (not texts) of {reference['rows']} that were trained on, by "
+            "which `embedtune check` sees whether queries have moved away"
+        )
     if manifest.get("seed") is not None:
         facts.append(f"seed: {manifest['seed']}")
     return "## Made from\n\n" + "\n".join(f"- {fact}" for fact in facts)

@@ -110,6 +110,27 @@ class StoreError(UserError):
     """A vector store that cannot be reached, is locked, or does not hold what it must; it is as it was."""
 
 
+class MixedDimensions(StoreError):
+    """A vector store whose rows have vectors of several dimensions.
+
+    Attributes
+    ----------
+    rows, odd : int
+        Rows with a vector, and those of them that have another dimension than most.
+    first : int or str
+        The id of the first of those.
+    """
+
+    def __init__(self, rows: int, odd: int, most: int, first: int | str, width: int, *, where: str) -> None:
+        self.rows, self.odd, self.first = rows, odd, first
+        super().__init__(
+            f"{odd:,} rows have another dimension than the other {rows - odd:,} with {most}; the first is "
+            f"{first!r} with {width}",
+            where=where,
+            fix="re-encode or remove them",
+        )
+
+
 class OutputExists(UserError):
     """An output path that exists already and would be overwritten."""
 

@@ -125,7 +125,7 @@ def _check_paths(manifest: dict[str, Any], where: Path) -> None:
             manifest["probes"],
             *base.values(),
             *(entry["file"] for entry in manifest["transforms"]),
-            *([manifest["head"]["file"]] if manifest.get("head") else ()),
+            *(manifest[part]["file"] for part in ("head", "reference") if manifest.get(part)),
         }
     except (KeyError, TypeError, ValueError):
         raise ArtifactError("the manifest is incomplete", where=str(where), fix=AGAIN) from None

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -115,3 +116,39 @@ def test_everything_is_found_with_how_many_where_and_how_to_mend(run, everything
     assert all(one["remedy"] in result.stdout for one in findings)
     lost = next(one["message"] for one in findings if one["code"] == "long-documents")
     assert re.search(r"longer than the 24 tokens that tiny reads: 8 of .* tokens .* are lost", lost)
+
+
+def test_a_store_is_checked_against_a_model(run, shifted, tmp_path):
+    data, vectors = shifted
+    folder = tmp_path / "tuned"
+    tuned = run("tune", data, "--base", f"vectors:{vectors}", "--out", folder, "--method", "ridge")
+    assert tuned.exit_code == 0, tuned.stderr
+    well = run(
+        "check", data, "--store", f"numpy://{vectors}", "--model", folder, "--json", tmp_path / "a.json"
+    )
+    assert well.exit_code == 0, well.output
+    told = json.loads((tmp_path / "a.json").read_text())
+    assert (told["rows"], told["errors"], told["store"]) == (200, 0, f"numpy://{vectors}")
+    stored = np.load(vectors / "documents.npy")
+    stored[[3, 7]] = 0
+    (tmp_path / "bad").mkdir()
+    np.save(tmp_path / "bad/documents.npy", stored)
+    (tmp_path / "bad/documents.ids.txt").write_text((vectors / "documents.ids.txt").read_text())
+    ill = run("check", "--store", f"numpy://{tmp_path}/bad", "--model", folder)
+    assert ill.exit_code == 3
+    assert "error: 2 rows of zeros alone" in ill.stdout
+    assert "ids d3, d7" in ill.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "no data is given"),
+        (("--store", "numpy:///nowhere"), "--model DIR is not given"),
+        (("--model", "tuned"), "--store URL is not given"),
+    ],
+)
+def test_what_is_missing_is_said_in_one_line(run, options, message):
+    result = run("check", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr

@@ -118,7 +118,7 @@ def test_a_compressed_index_is_refused(tmp_path, vectors):
         ("parquet://{}/one.parquet?column=v", "has no column 'v'; choose from id, vector"),
         ("parquet://{}/one.parquet?column=id", "not lists of numbers"),
         ("parquet://{}/one.parquet?colum=v", "there is no parameter 'colum'"),
-        ("parquet://{}/odd.parquet", "vectors have different dimensions"),
+        ("parquet://{}/odd.parquet", "another dimension than the other"),
         ("parquet://{}/not.parquet", "cannot be read"),
         ("numpy://{}/not.npy", "cannot be read|not a .npy"),
         ("faiss://{}/not.npy", "FAISS cannot read it"),

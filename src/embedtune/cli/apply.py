@@ -26,11 +26,23 @@ Store = Annotated[
 def apply(
     store: Store,
     model: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="The tuned model's folder.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="The tuned model's folder, or that of a bridge from migrate.",
+            show_default=False,
+        ),
     ] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="Labelled queries, to judge what the store finds for them."),
+    ] = None,
+    new: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR_OR_MODEL",
+            help="For a bridge: the model that it leads to, where that is tuned or not found by its name.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Write nothing: say rows, bytes and minutes.")
@@ -78,6 +90,7 @@ def apply(
             model,
             store,
             data=data,
+            new=new,
             dry_run=dry_run,
             resume=resume,
             probe=not no_probe,

@@ -20,6 +20,7 @@ from embedtune.migration.advice import Advised, advise, order
 from embedtune.migration.choose import choose, cosines, gather
 from embedtune.migration.quality import Kept, Quality, judge, ratio
 from embedtune.models import open_model
+from embedtune.transforms import Identity
 from embedtune.transforms.bridge import Bridge
 from embedtune.types import Encoder, Vectors
 
@@ -40,7 +41,7 @@ class Migration:
     old: Mapping[str, Any]
     """Name, fingerprint, dimension and similarity of the model of the stored vectors."""
     new: Mapping[str, Any]
-    """The same of the new one."""
+    """The same of the new one, and whether it is a tuned one."""
     method: str
     neighbours: Kept
     """Share of a document's ten nearest that is kept, among the sampled documents."""
@@ -179,7 +180,11 @@ def migrate(
     return Migration(
         chosen.bridge,
         _described(before),
-        {**_described(after.encoder), "dimension": drawn.new.shape[1]},
+        {
+            **_described(after.encoder),
+            "dimension": drawn.new.shape[1],
+            "tuned": not isinstance(after.transform, Identity),
+        },
         chosen.name,
         neighbours,
         quality,
@@ -231,6 +236,7 @@ def _described(encoder: Encoder) -> dict[str, Any]:
     return {
         "name": encoder.name,
         "fingerprint": encoder.fingerprint,
+        "content": encoder.content,
         "dimension": encoder.dimension,
         "similarity": encoder.similarity,
     }

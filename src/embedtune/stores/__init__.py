@@ -5,6 +5,7 @@ from __future__ import annotations
 from embedtune.stores.applying import apply, prune, rollback
 from embedtune.stores.base import BASE, LIVE, Batch, Layout, Nulls, Store
 from embedtune.stores.callables import CallableStore
+from embedtune.stores.drifting import Drift, drift
 from embedtune.stores.report import Applied
 from embedtune.stores.table import STORES, open_store
 from embedtune.stores.url import StoreURL
@@ -16,11 +17,13 @@ __all__ = [
     "Applied",
     "Batch",
     "CallableStore",
+    "Drift",
     "Layout",
     "Nulls",
     "Store",
     "StoreURL",
     "apply",
+    "drift",
     "open_store",
     "prune",
     "rollback",

@@ -23,9 +23,9 @@ from embedtune.artifact import Tuned
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.errors import DiskFull, StoreError, UserError
-from embedtune.models import open_model
 from embedtune.stores.base import BASE, LIVE, Batch, Id, Nulls, Store
 from embedtune.stores.mapping import DocumentMap, moves_documents, version_of
+from embedtune.stores.opening import Applicable, open_map
 from embedtune.stores.probing import check_base
 from embedtune.stores.report import Applied
 from embedtune.stores.table import open_store
@@ -47,6 +47,7 @@ def apply(
     store: Store | str,
     *,
     data: Any = None,
+    new: Tuned | str | Path | None = None,
     dry_run: bool = False,
     resume: bool = False,
     probe: bool = True,
@@ -54,18 +55,22 @@ def apply(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Applied:
-    """Apply a tuned map to the vectors in a store.
+    """Apply a tuned map, or a bridge to another model, to the vectors in a store.
 
     Readers see the old version until the switch, and the new one from then on.
 
     Parameters
     ----------
     tuned : Tuned, str or pathlib.Path
-        The model, or its folder.
+        The model, or its folder; or the folder of a bridge, as :func:`embedtune.migration.save_bridge`
+        writes it.
     store : Store or str
         Where the vectors of its base lie; a URL is opened with :func:`embedtune.stores.open_store`.
     data : path, Dataset or what else :func:`embedtune.data.read` reads, optional
-        Labelled queries, to judge the ranked results inside the store; its texts serve as probes too.
+        Labelled queries, to judge the ranked results inside the store; its texts serve as probes too. With
+        a bridge the old model encodes them before, where it can, and the new one after.
+    new : Tuned, str or pathlib.Path, optional
+        For a bridge: the model that it leads to, where that is a tuned one or not found by its name.
     dry_run : bool
         Write nothing: give rows, bytes and minutes.
     resume : bool
@@ -92,12 +97,12 @@ def apply(
     DiskFull
         When the store has no room; the new version is removed.
     """
-    model = open_model(tuned)
-    if not moves_documents(model.transform):
+    applied = open_map(tuned, new)
+    if not moves_documents(applied.model.transform):
         return Applied(masked(store if isinstance(store, str) else store.url), "", "nothing to write")
     dataset = None if data is None else read(data)
     with _opened(store) as place:
-        work = _Apply(model, place, dataset, batch, seed, progress)
+        work = _Apply(applied, place, dataset, batch, seed, progress)
         return work.plan(probe) if dry_run else work.run(resume, probe)
 
 
@@ -154,7 +159,7 @@ class _Apply:
 
     def __init__(
         self,
-        model: Tuned,
+        applied: Applicable,
         store: Store,
         dataset: Dataset | None,
         batch: int,
@@ -163,7 +168,8 @@ class _Apply:
     ) -> None:
         if batch < 1:
             raise UserError(f"batch is {batch}", fix="give at least 1")
-        self.model, self.store, self.dataset = model, store, dataset
+        model = applied.model
+        self.applied, self.model, self.store, self.dataset = applied, model, store, dataset
         self.batch, self.seed, self.progress = batch, seed, progress
         self.version = version_of(model.transform, model.similarity)
         self.mapped = DocumentMap(model.transform, model.similarity)
@@ -214,7 +220,7 @@ class _Apply:
             self.done = self.store.count(self.version)
         self._pass(rows)
         self._tell("index", 0, 1)
-        index = self.store.index(self.version, self.model.similarity)
+        index = self.store.index(self.version, self.applied.searched)
         self._tell("index", 1, 1)
         if self._fill(rows):  # rows that came or went while it was filled
             index = self.store.index(self.version, self.model.similarity) or index
@@ -224,7 +230,7 @@ class _Apply:
                 self.version,
                 self.mapped,
                 asked=asked,
-                similarity=self.model.similarity,
+                similarity=self.applied.searched,
                 batch=self.batch,
                 seed=self.seed,
                 catch_up=self._pass,
@@ -345,7 +351,7 @@ class _Apply:
                 where=self.dataset.source,
                 fix="leave --data out, or give queries with their documents",
             )
-        return Asked.labelled(self.dataset, self.model.encoder, self.model.transform, self.seed)
+        return Asked.labelled(self.dataset, self.applied, self.seed)
 
     def _described(self) -> dict[str, Any]:
         encoder = self.model.encoder

@@ -93,6 +93,7 @@ class Faiss(FileStore):
         named = isinstance(old, faiss.IndexIDMap | faiss.IndexIDMap2)
         if named:
             new, ids = type(old)(new), faiss.vector_to_array(old.id_map)
+            vectors = vectors[: len(ids)]  # rows that came or went since are caught up
         for start in range(0, len(vectors), batch):
             block = np.ascontiguousarray(vectors[start : start + batch])
             if named:
@@ -111,6 +112,8 @@ class Faiss(FileStore):
         self, queries: Vectors, k: int, similarity: Similarity, version: str = LIVE, effort: int | None = None
     ) -> list[list[Id]]:
         """Search the index; ``effort`` sets ``nprobe`` and ``efSearch``."""
+        if version != LIVE:
+            self._finish(version)  # rows that were caught up since it was indexed lie in the scratch file
         path = self._of(version)
         index, ids = self._index(path), self._ids(path)
         inner = _inner(index)

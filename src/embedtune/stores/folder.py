@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embedtune.encoders.vector_formats import READERS
-from embedtune.errors import DataError, UserError
+from embedtune.errors import MixedDimensions, UserError
 from embedtune.files import atomic_write
 from embedtune.folders import new_folder
 from embedtune.stores.base import Id
@@ -51,6 +51,8 @@ class Folder(FileStore):
             first = next((block for block in self._blocks(self._path, 1024) if len(block)), None)
             self._ids(self._path)
         except (pa.ArrowInvalid, ValueError, OSError) as error:
+            if isinstance(error, MixedDimensions):
+                raise
             if isinstance(error, UserError):
                 self._refuse(error.what, error.fix or "mend it")
             self._refuse(f"it cannot be read ({str(error).splitlines()[0]})", "write it again")
@@ -103,7 +105,10 @@ class Folder(FileStore):
         for part in self._parts(path):
             with pq.ParquetFile(part) as file:
                 for rows in file.iter_batches(batch, columns=[self._column]):
-                    yield self._dense(rows.column(0), width)
+                    column = rows.column(0)
+                    if set(_widths(column)) - {width}:
+                        raise self._mixed(path)
+                    yield self._dense(column, width)
 
     def _list_width(self, path: Path) -> int:
         """Give the dimension of the first row that has a vector; 0 where none has."""
@@ -117,13 +122,27 @@ class Folder(FileStore):
                         return len(there[0])
         return 0
 
+    def _mixed(self, path: Path) -> MixedDimensions:
+        """Count the rows of each dimension, and find the first that has not the most frequent one."""
+        column = pa.chunked_array(
+            [
+                _lengths(chunk)
+                for part in self._parts(path)
+                for chunk in pq.read_table(part, columns=[self._column])[self._column].chunks
+            ]
+        )
+        lengths = column.to_numpy()
+        there = lengths[lengths >= 0]
+        widths, counts = np.unique(there, return_counts=True)
+        most = int(widths[np.argmax(counts)])
+        odd = np.flatnonzero((lengths >= 0) & (lengths != most))
+        first = self._ids(path)[odd[0]]
+        return MixedDimensions(len(there), len(odd), most, first, int(lengths[odd[0]]), where=self.url)
+
     def _dense(self, column: Any, width: int) -> Vectors:
         """Give lists as float32 (n, d); NaN for rows that are null."""
         valid = column.is_valid().to_numpy(zero_copy_only=False)
         there = column.drop_null()
-        lengths = {width, *np.unique(there.value_lengths().to_numpy(zero_copy_only=False)).tolist()}
-        if len(lengths) > 1:
-            raise DataError(f"vectors have different dimensions: {sorted(lengths)}", fix="re-encode them")
         rows = np.full((len(column), width), np.nan, np.float32)
         rows[valid] = there.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
         return rows
@@ -180,6 +199,16 @@ class Folder(FileStore):
                     columns = [column if i == place else one for i, one in enumerate(rows.columns)]
                     writer.write_batch(pa.record_batch(columns, schema=schema))
                     start += len(rows)
+
+
+def _lengths(column: Any) -> Any:
+    """Give the length of each list as an Arrow array; -1 for rows that are null."""
+    return column.value_lengths().cast(pa.int64()).fill_null(-1)
+
+
+def _widths(column: Any) -> list[int]:
+    """Give the different lengths of lists that are not null."""
+    return [int(one) for one in np.unique(_lengths(column).to_numpy(zero_copy_only=False)) if one >= 0]
 
 
 def _columns(part: Path, *names: str) -> list[list[Any]]:

@@ -15,7 +15,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
-from embedtune.errors import DiskFull, StoreError
+from embedtune.errors import DiskFull, MixedDimensions, StoreError
 from embedtune.stores.base import BASE, LIVE, Id, Layout
 from embedtune.stores.url import StoreURL
 
@@ -116,11 +116,10 @@ class PgTable:
             self._refuse(f"column {self._column!r} has no vectors", "fill it first")
         if len(widths) > 1:
             wrong = sum(row[1] for row in widths[1:])
-            self._refuse(
-                f"{wrong:,} rows have another dimension than the other {widths[0][1]:,} with {widths[0][0]}; "
-                f"the first is {widths[1][2]!r} with {widths[1][0]}",
-                "re-encode or remove them",
-            )
+            total = wrong + widths[0][1]
+            raise MixedDimensions(
+                total, wrong, widths[0][0], widths[1][2], widths[1][0], where=self.url
+            ) from None
         return int(widths[0][0])
 
     def _names(self, version: str = LIVE) -> dict[str, sql.Composable]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
 
@@ -56,7 +55,7 @@ def check_base(
     if not probe:
         return None
     try:
-        stored, items = _probes(store, encoder, dataset)
+        _, stored, items = probes(store, encoder, dataset, _spread(store))
         if not items:
             return None
         again = encoder.encode(items, kind="document")
@@ -66,7 +65,7 @@ def check_base(
             where=store.url,
             fix="run where the base is found, or trust that they are with --no-probe",
         ) from None
-    likeness = float(np.median(_cosines(stored, again)))
+    likeness = float(np.median(cosines(stored, again)))
     if likeness < ALIKE:
         raise StoreError(
             f"the stored vectors are not those of the base {encoder.name!r}: the median cosine of "
@@ -77,15 +76,18 @@ def check_base(
     return likeness
 
 
-def _probes(store: Store, encoder: Encoder, dataset: Dataset | None) -> tuple[Vectors, list[str]]:
-    """Give stored vectors, and what the encoder is to read for the same rows."""
+def probes(
+    store: Store, encoder: Encoder, dataset: Dataset | None, batch: Batch
+) -> tuple[list[Id], Vectors, list[str]]:
+    """Give ids and stored vectors of rows, and what the encoder is to read for them.
+
+    Rows are those of ``batch`` whose text is known; where the store has none, some that ``dataset`` names.
+    """
     if encoder.content == "id":
         known = set(map(str, getattr(encoder, "ids", lambda kind: [])("document")))
-        batch = _spread(store)
         return _matching(batch, {name: str(name) for name in batch.ids if str(name) in known})
-    batch = _spread(store)
     found = _matching(batch, store.texts(batch.ids))
-    if found[1] or dataset is None:
+    if found[2] or dataset is None:
         return found
     step = max(1, len(dataset.documents) // PROBES)
     texts = dict(zip(dataset.document_ids[::step], dataset.items("document")[::step], strict=True))
@@ -103,12 +105,13 @@ def _spread(store: Store) -> Batch:
     return Batch([first.ids[row] for row in chosen], first.vectors[chosen])
 
 
-def _matching(batch: Batch, texts: dict[Id, str]) -> tuple[Vectors, list[str]]:
-    named: Sequence[Id] = [name for name in batch.ids if texts.get(name)]
+def _matching(batch: Batch, texts: dict[Id, str]) -> tuple[list[Id], Vectors, list[str]]:
+    named: list[Id] = [name for name in batch.ids if texts.get(name)]
     _, rows = in_order(batch, named)
-    return batch.vectors[rows], [texts[name] for name in named]
+    return named, batch.vectors[rows], [texts[name] for name in named]
 
 
-def _cosines(a: Vectors, b: Vectors) -> Vectors:
+def cosines(a: Vectors, b: Vectors) -> Vectors:
+    """Give the cosine of each pair of rows, (n,); 0 where one of them is zero."""
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.asarray(np.einsum("ij,ij->i", a, b) / np.maximum(lengths, 1e-12), np.float32)

@@ -83,7 +83,8 @@ class Applied:
         if found.metric:
             m = found.metric
             lines.append(
-                f"nDCG@10 of {m['queries']:,} labelled queries inside the store: {m['base']:.4f} before, "
-                f"{m['store']:.4f} now ({m['offline']:.4f} computed here)"
+                f"nDCG@10 of {m['queries']:,} labelled queries inside the store: "
+                + (f"{m['base']:.4f} before, " if "base" in m else "")
+                + f"{m['store']:.4f} now ({m['offline']:.4f} computed here)"
             )
         return lines

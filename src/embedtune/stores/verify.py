@@ -17,8 +17,10 @@ from embedtune.errors import StoreError
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.stores.base import LIVE, Batch, Id, Store, in_order
 from embedtune.stores.mapping import DocumentMap
+from embedtune.stores.opening import Applicable
 from embedtune.transforms.blocks import unit_length
-from embedtune.types import Encoder, Similarity, Transform, Vectors
+from embedtune.transforms.bridge import Bridge
+from embedtune.types import Similarity, Vectors
 
 SAMPLE = 1000
 """Rows whose vectors are compared with the map applied here."""
@@ -61,27 +63,27 @@ class Verified:
 class Asked:
     """Queries, before and after the map, and what they should find."""
 
-    base: Vectors
+    base: Vectors | None
+    """None where the model that came before cannot encode them."""
     tuned: Vectors
     relevant: list[dict[str, float]]
     """Grades by document id; empty where nothing is known."""
 
     @classmethod
-    def labelled(cls, dataset: Dataset, encoder: Encoder, transform: Transform, seed: int) -> Asked:
+    def labelled(cls, dataset: Dataset, applied: Applicable, seed: int) -> Asked:
         """Encode labelled queries of retrieval: those of the test split where there is one."""
         splits = ["test"] if "test" in dataset.splits else list(dataset.splits)
         rows = dataset.query_rows(splits)
         if len(rows) > LABELLED:
             rows = np.sort(np.random.default_rng(seed).choice(rows, LABELLED, replace=False))
-        items = dataset.query_ids if encoder.content == "id" else dataset.items("query")
-        base = encoder.encode([items[row] for row in rows], kind="query")
+        base, tuned = applied.queries(dataset, rows)
         grades = dataset.relevance(splits)[rows]
         names = dataset.document_ids
         relevant = [
             {names[column]: float(grade) for column, grade in zip(row.indices, row.data, strict=True)}
             for row in grades
         ]
-        return cls(base, transform.queries(base), relevant)
+        return cls(base, tuned, relevant)
 
 
 def verify(
@@ -129,11 +131,16 @@ def _searched(
     return _failed(store, f"the new index finds only {recall:.3f} of the exact {K} best (at least {RECALL})")
 
 
-def _judged(store: Store, asked: Asked, before: Best, exact: Best, found: list[list[Id]]) -> dict[str, float]:
-    """Give the metric before, with the map computed here, and inside the store."""
-    base, offline, inside = (_ndcg(names, asked.relevant) for names in (before.names, exact.names, found))
+def _judged(
+    store: Store, asked: Asked, before: Best | None, exact: Best, found: list[list[Id]]
+) -> dict[str, float]:
+    """Give the metric before, where that is known, with the map computed here, and inside the store."""
+    offline, inside = (_ndcg(names, asked.relevant) for names in (exact.names, found))
     if inside < offline - CLOSE:
         _failed(store, f"{METRIC} inside the store is {inside:.4f}, and {offline:.4f} with the map here")
+    if before is None:
+        return {"offline": offline, "store": inside, "queries": len(asked.relevant)}
+    base = _ndcg(before.names, asked.relevant)
     if inside < base - CLOSE:
         _failed(store, f"{METRIC} inside the store would fall from {base:.4f} to {inside:.4f}")
     return {"base": base, "offline": offline, "store": inside, "queries": len(asked.relevant)}
@@ -167,18 +174,21 @@ def _stored_queries(store: Store, mapped: DocumentMap, similarity: Similarity, b
     vectors = np.array(first.vectors[chosen])
     if similarity == "cosine":
         vectors = unit_length(vectors)
+    if isinstance(mapped.transform, Bridge):  # to search for a row is to search for what it was mapped to
+        return Asked(vectors, mapped([first.ids[row] for row in chosen.tolist()], vectors), [])
     return Asked(vectors, mapped.transform.queries(vectors), [])
 
 
 def _one_pass(
     store: Store, mapped: DocumentMap, asked: Asked, batch: int, seed: int, tell: Callable[[int], None]
-) -> tuple[Batch, Best, Best]:
+) -> tuple[Batch, Best | None, Best]:
     """Draw rows evenly, and search exactly: the live version, and the same with the map applied here."""
-    sample = _Sample(store.dimension, seed)
-    before, after, seen = Best(asked.base), Best(asked.tuned), 0
+    sample = RowSample(store.dimension, seed)
+    before = Best(asked.base) if asked.relevant and asked.base is not None else None
+    after, seen = Best(asked.tuned), 0
     for rows in store.scan(batch):
         sample.add(rows)
-        if asked.relevant:
+        if before is not None:
             before.add(rows.ids, rows.vectors)
         after.add(rows.ids, mapped(rows.ids, rows.vectors))
         seen += len(rows.ids)
@@ -186,7 +196,7 @@ def _one_pass(
     return sample.rows(), before, after
 
 
-class _Sample:
+class RowSample:
     """Rows drawn evenly while they go by: Vitter's Algorithm R (1985)."""
 
     def __init__(self, dimension: int, seed: int) -> None:

@@ -30,17 +30,23 @@ def probes_of(
     seed : int
         Which of them.
     needed : bool
-        Whether a share has to be kept. Otherwise a base that has a price is not asked.
+        Whether a share has to be kept. Otherwise a base that has a price, or whose documents
+        lie in a store, is not asked.
     progress : callable, optional
         Called with ("encode probes", done, total).
 
     Returns
     -------
     ProbeSet or None
-        None where the base has a price and nothing has to be kept, or there are too few items.
+        None where the base has a price, or its documents lie in a store, and nothing has to be kept; or there
+        are too few items.
     """
     told = None if progress is None else _renamed(progress)
     if encoder.content == "text":
+        if getattr(encoder, "documents_by_id", False):  # of a store, which has no vectors of other texts
+            if not needed:
+                return None
+            encoder = encoder.base  # type: ignore[attr-defined]
         texts = list(probe_texts())
         cost = getattr(encoder, "cost", None)
         if not needed and cost is not None and cost(texts) is not None:

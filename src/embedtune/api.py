@@ -184,9 +184,8 @@ def fine_tune(
     check_base(rung, encoder)
     found = collect(dataset, encoder, test=test, progress=progress)
     probes = None
-    asked_for = from_store is None or keep is not None  # from a store, nothing but queries is encoded
-    if found.labels >= FEWEST and asked_for:
-        probes = probes_of(dataset, base, seed=seed, needed=keep is not None, progress=progress)
+    if found.labels >= FEWEST:
+        probes = probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress)
     clock.stop("encode")
 
     deciding = metric or found.metrics[0]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from embedtune.data import read
 from embedtune.data.join import join_test
+from embedtune.data.mixture import mix
 from embedtune.errors import DataError
 
 FIRST = [{"query": "a", "positive": "A", "score": 2}, {"query": "b", "positive": "B", "score": 1}]
@@ -104,3 +105,30 @@ def test_a_test_file_joins_a_mixture_and_weighs_nothing() -> None:
     assert "weight" not in join_test(read(SECOND), mixed).qrels.column_names
     items = [{"text": "t", "label": "x"}]
     assert join_test(read([(items, 2.0)]), read(items)).documents["weight"].to_pylist() == [2, 1]
+
+
+def test_scored_pairs_of_two_sources_are_all_there() -> None:
+    def pairs(*rows):
+        return read([dict(zip(("sentence1", "sentence2", "score"), row, strict=True)) for row in rows])
+
+    first, second = pairs(("a", "b", 1), ("b", "c", 3)), pairs(("d", "a", 2))
+    mixed = mix([(first, 2.0), (second, 2.0)])
+    texts, found = mixed.document_texts, mixed.pairs
+    assert [
+        (texts[left], texts[right], score)
+        for left, right, score in zip(
+            *(found[name].to_pylist() for name in ("left", "right", "score")), strict=True
+        )
+    ] == [("a", "b", 1), ("b", "c", 3), ("d", "a", 2)]
+    assert len(set(mixed.document_ids)) == len(texts)
+    with pytest.raises(DataError, match="all count alike"):
+        mix([(first, 1.0), (second, 0.5)])
+
+
+def test_interactions_are_of_one_source_and_have_no_test_file() -> None:
+    rows = [{"user": "u", "item": item, "timestamp": n} for n, item in enumerate(("a", "b"))]
+    histories = read(rows, task="recommendation")
+    with pytest.raises(DataError, match="one source"):
+        mix([(histories, 1.0), (histories, 1.0)])
+    with pytest.raises(DataError, match="split 'test'"):
+        join_test(histories, histories)

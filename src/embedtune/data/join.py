@@ -36,6 +36,12 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     if dataset.images != test.images:
         what = "of the two datasets, one has images where the other has texts"
         raise DataError(what, where=test.source, fix="give both the same columns")
+    if dataset.task == "recommendation":
+        raise DataError(
+            "interactions are judged on what comes after them, and cannot be in a file of their own",
+            where=test.source,
+            fix="add the later interactions to the data as split 'test'",
+        )
     dataset, test = whole_paths(dataset), _weighted_like(whole_paths(test), dataset)
     if dataset.task == "classification":
         kept = _without_test(dataset.documents)

@@ -62,23 +62,27 @@ def mix(sources: Sequence[tuple[Dataset, float]]) -> Dataset:
                 where=dataset.source,
                 fix="tune one model for each",
             )
+    if first.task == "recommendation":
+        fix = "put the interactions into one file"
+        raise DataError("interactions are read from one source", where=first.source, fix=fix)
     whole = [(whole_paths(dataset), float(weight)) for dataset, weight in sources]
-    parts = [_classified(whole)] if first.task == "classification" else _judged(whole)
-    documents, queries, qrels = parts if len(parts) == 3 else (parts[0], first.queries, first.qrels)
     roles: dict[str, str] = {}
     for number, (dataset, weight) in enumerate(sources, 1):
         roles[f"source {number}"] = f"{dataset.source}, weight {weight:g}"
         roles |= {role: columns for role, columns in dataset.roles.items() if role not in roles}
-    return Dataset(
-        first.task,
-        documents,
-        queries,
-        qrels,
+    mixed = replace(
+        first,
         roles=roles,
         source=" + ".join(dataset.source for dataset, _ in sources),
         problems=tuple(problem for dataset, _ in sources for problem in dataset.problems),
-        images=first.images,
+        root="",
     )
+    if first.task == "similarity":
+        documents, pairs = _paired(whole)
+        return replace(mixed, documents=documents, pairs=pairs)
+    parts = [_classified(whole)] if first.task == "classification" else _judged(whole)
+    documents, queries, qrels = parts if len(parts) == 3 else (parts[0], first.queries, first.qrels)
+    return replace(mixed, documents=documents, queries=queries, qrels=qrels)
 
 
 def whole_paths(dataset: Dataset) -> Dataset:
@@ -98,6 +102,30 @@ def _weighted(table: pa.Table, weight: float) -> pa.Table:
         own = table["weight"].to_numpy() * np.float32(weight)
         return table.set_column(table.column_names.index("weight"), "weight", pa.array(own, pa.float32()))
     return table.append_column("weight", pa.array(np.full(len(table), weight, np.float32)))
+
+
+def _paired(sources: Sequence[tuple[Dataset, float]]) -> tuple[pa.Table, pa.Table]:
+    """Give the sentences and the scored pairs of all sources.
+
+    Raises
+    ------
+    DataError
+        When weights differ: pairs all count alike.
+    """
+    if len({weight for _, weight in sources}) > 1:
+        where, fix = sources[0][0].source, "give all sources the same weight"
+        raise DataError("scored pairs all count alike, and weights differ", where=where, fix=fix)
+    documents, pairs, taken, before = [], [], set[str](), 0
+    for number, (dataset, _) in enumerate(sources, 1):
+        documents.append(_renamed(dataset.documents, taken, number))
+        taken |= set(cells(documents[-1], "id"))
+        table = dataset.pairs
+        for side in ("left", "right"):
+            moved = pa.array(table[side].to_numpy() + before, pa.int32())
+            table = table.set_column(table.column_names.index(side), table.schema.field(side), moved)
+        pairs.append(table)
+        before += len(dataset.documents)
+    return pa.concat_tables(documents), pa.concat_tables(pairs, promote_options="default")
 
 
 def _classified(sources: Sequence[tuple[Dataset, float]]) -> pa.Table:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,7 +218,7 @@ def _on_both_tests(base: Collected, found: Collected, transform: Transform, metr
     judged = on_test(found, Identity(), transform, metric, seed)
     if base is found:
         return judged
-    return replace(judged, base=on_test(base, Identity(), Identity(), metric, seed).base)
+    return judged.against(on_test(base, Identity(), Identity(), metric, seed))
 
 
 def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, seed: int) -> Judged:

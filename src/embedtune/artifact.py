@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,16 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune import manifest as manifests
-from embedtune.card import model_card
+from embedtune.artifact_files import read_artifact, write_artifact
 from embedtune.coded import coded_top_k
-from embedtune.deferred import deferred_base, describe_base
 from embedtune.errors import ArtifactError, UserError
 from embedtune.folders import new_folder, refuse_existing
 from embedtune.probes import Probes
 from embedtune.reference import Reference
 from embedtune.searched import Documents, Hit, Searched
-from embedtune.stock import write_stock, write_tuned_base
-from embedtune.transforms import Chain, Identity, load_transform, save_transform, then
+from embedtune.transforms import Identity
 from embedtune.transforms.codes import Codes, documents_codes, rounding_of
 from embedtune.transforms.pooling import latest_choices, pooled_history
 from embedtune.types import Encoder, Similarity, Transform, Vectors
@@ -322,47 +319,9 @@ class Tuned:
         replaces = manifests.is_artifact if overwrite else None
         refuse_existing(target, replaces, fix="choose another folder, or pass overwrite=True")
         with new_folder(target, replaces=replaces) as out:
-            written = self._write(out)
+            written = write_artifact(self, out)
         self.manifest, self._folder = written, target
         return target
-
-    def _write(self, out: Path) -> dict[str, Any]:
-        stock = write_stock(self.encoder, self.transform, out)
-        probes = Probes.make(self.encoder, self.transform)
-        written: dict[str, Any] = {
-            "format": manifests.FORMAT,
-            "format_version": manifests.FORMAT_VERSION,
-            "embedtune": importlib.metadata.version("embedtune"),
-            "base": {
-                **describe_base(self.encoder),
-                "files": stock.base_files or write_tuned_base(self.encoder, out),
-            },
-            "similarity": self.similarity,
-            "dimension": probes.documents.shape[1],
-            "transforms": _save_transforms(self.transform, out),
-            "data": self.data,
-            "seed": self.seed,
-            "settings": self.settings,
-            "metrics": self.metrics,
-            "verdict": self.verdict,
-            "probes": probes.save(out),
-            "stock_loader": stock.loader,
-            "stock_why": stock.why,
-            "stock_routed": stock.routed,
-        }
-        if self.head is not None:
-            from embedtune.head_files import save_head
-
-            written["head"] = save_head(self.head, out, written["dimension"])
-        if self.threshold is not None:
-            written["threshold"] = self.threshold.to_dict()
-        if self.reference is not None:
-            written["reference"] = self.reference.save(out)
-        written = manifests.plain(written)
-        (out / "README.md").write_text(model_card(written), "utf-8")
-        written["files"] = manifests.checksums(out)
-        manifests.write_json(written, out / manifests.NAME)
-        return written
 
     @classmethod
     def load(
@@ -393,31 +352,8 @@ class Tuned:
             When the folder is missing, foreign, damaged or of a newer format.
         """
         place = Path(folder).expanduser()
-        read = manifests.read_manifest(place)
-        if verify:
-            manifests.check_files(place, read)
-        try:
-            transform: Transform = Identity()
-            for entry in read["transforms"]:
-                transform = then(transform, load_transform(entry, place))
-            tuned = cls(deferred_base(place, read, transform, base, options), transform, manifest=read)
-            if read.get("head"):
-                from embedtune.head_files import load_head
-
-                tuned.head = load_head(read["head"], place, read["dimension"])
-            if read.get("threshold"):
-                tuned.threshold = _load_threshold(read["threshold"], place)
-            if read.get("reference"):
-                tuned.reference = Reference.load(read["reference"], place, read["base"]["dimension"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ArtifactError(
-                f"the manifest is incomplete ({error})",
-                where=str(place / manifests.NAME),
-                fix=manifests.AGAIN,
-            ) from None
-        tuned.verdict, tuned.metrics = read.get("verdict"), read.get("metrics") or {}
-        tuned.data, tuned.settings = read.get("data") or {}, read.get("settings") or {}
-        tuned.seed, tuned._folder = read.get("seed"), place
+        tuned = cls(**read_artifact(place, verify=bool(verify), base=base, options=options))
+        tuned._folder = place
         if verify == "full":
             tuned.verify()
         return tuned
@@ -448,27 +384,3 @@ def load(
 ) -> Tuned:
     """Load an artifact: :meth:`Tuned.load`."""
     return Tuned.load(folder, verify=verify, base=base, options=options)
-
-
-def _load_threshold(entry: Any, place: Path) -> Threshold:
-    from embedtune.judging.threshold import Threshold
-
-    try:
-        return Threshold.from_dict(entry)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(
-            f"the threshold is damaged ({' '.join(str(error).split())})",
-            where=str(place / manifests.NAME),
-            fix=manifests.AGAIN,
-        ) from None
-
-
-def _save_transforms(transform: Transform, out: Path) -> list[dict[str, Any]]:
-    parts = transform.parts if isinstance(transform, Chain) else (transform,)
-    kept = [part for part in parts if not isinstance(part, Identity)]
-    if kept:
-        (out / "transforms").mkdir()
-    return [
-        save_transform(part, out, f"transforms/{i}-{part.kind.replace('_', '-')}")
-        for i, part in enumerate(kept)
-    ]

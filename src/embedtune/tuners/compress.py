@@ -13,6 +13,7 @@ from embedtune.transforms import Linear
 from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
+from embedtune.tuners.passes import steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Vectors
 
@@ -83,7 +84,6 @@ class CompressTuner:
         Linear
             With two matrices of shape (dims, d); rows come out at unit length where the similarity is cosine.
         """
-        budget = budget or Budget()
         rng = np.random.default_rng(seed)
         if not len(train):  # without a query to go by, documents stand for them
             queries = sampled(train.documents, rng)
@@ -97,19 +97,23 @@ class CompressTuner:
             rng=rng,
             unlabelled=self.unlabelled,
         )
-        passes = max(self.passes, -(-self.least_steps // len(batches))) if self.passes else 0
-        total, step = passes * len(batches), 0
-        for turn in range(passes):
-            if turn % 4 == 0:
-                batches.mine(
-                    descent.queries(train.queries), lambda rows: descent.documents(train.documents[rows])
-                )
-            for batch in batches:
-                if budget.left <= 0:
-                    return descent.transform()
-                descent.step(batch, self.rate * (1 - step / total))
-                step += 1
-                budget.tell("compress", step, total)
+
+        def mine() -> None:
+            batches.mine(
+                descent.queries(train.queries), lambda rows: descent.documents(train.documents[rows])
+            )
+
+        for batch, rate in steps(
+            batches,
+            passes=self.passes,
+            least=self.least_steps,
+            rate=self.rate,
+            every=4,
+            mine=mine,
+            budget=budget or Budget(),
+            stage="compress",
+        ):
+            descent.step(batch, rate)
         return descent.transform()
 
 

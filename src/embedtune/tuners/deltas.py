@@ -13,6 +13,7 @@ from embedtune.transforms import Identity, ItemDeltas
 from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
+from embedtune.tuners.passes import steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Transform, Vectors
 
@@ -60,7 +61,6 @@ class DeltasTuner:
 
     def fit(self, train: TuningData, *, seed: int = 0, budget: Budget | None = None) -> Transform:
         """Train the shifts; stops early, and keeps what it has, when the budget ends."""
-        budget = budget or Budget()
         rng = np.random.default_rng(seed)
         moved = np.unique(train.pairs[1])  # (m,) documents with training queries
         slot = np.full(len(train.documents), -1, np.int64)
@@ -76,18 +76,17 @@ class DeltasTuner:
             return to_unit(z)[0] if train.cosine else z
 
         batches = Batches(train, size=self.batch, hard=self.hard, sample=self.sample, rng=rng)
-        passes = max(self.passes, -(-self.least_steps // len(batches)))
-        total, step = passes * len(batches), 0
-        for turn in range(passes):
-            if turn % 4 == 0:
-                batches.mine(train.queries, shifted)
-            for batch in batches:
-                if budget.left <= 0:
-                    break
-                active, gradient = self._gradient(train, batch, slot, shift, self.scale / unit, rng)
-                shift[slot[batch.columns[active]]] -= self.rate * (1 - step / total) * gradient * length
-                step += 1
-                budget.tell("tune", step, total)
+        for batch, rate in steps(
+            batches,
+            passes=self.passes,
+            least=self.least_steps,
+            rate=self.rate,
+            every=4,
+            mine=lambda: batches.mine(train.queries, shifted),
+            budget=budget or Budget(),
+        ):
+            active, gradient = self._gradient(train, batch, slot, shift, self.scale / unit, rng)
+            shift[slot[batch.columns[active]]] -= rate * gradient * length
         return (
             Identity()
             if not shift.any()

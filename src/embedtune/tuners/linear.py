@@ -12,6 +12,7 @@ from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
+from embedtune.tuners.passes import steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Transform, Vectors
 
@@ -84,7 +85,6 @@ class LinearTuner:
 
     def fit(self, train: TuningData, *, seed: int = 0, budget: Budget | None = None) -> Transform:
         """Train the residual matrices; stops early, and keeps what it has, when the budget ends."""
-        budget = budget or Budget()
         rng = np.random.default_rng(seed)
         if not self.unlabelled:
             train = train.among_labelled()
@@ -97,20 +97,25 @@ class LinearTuner:
             rng=rng,
             unlabelled=self.unlabelled or 1,
         )
-        passes = max(self.passes, -(-self.least_steps // len(batches)))
-        total, step = passes * len(batches), 0
-        for turn in range(passes):
-            if turn % 3 == 0:
-                batches.mine(
-                    descent.queries(train.queries), lambda rows: descent.documents(train.documents[rows])
-                )
-            for batch in batches:
-                if budget.left <= 0:
-                    return descent.transform()
-                descent.step(batch, self.rate * (1 - step / total))
-                step += 1
-                budget.tell("tune", step, total)
-            descent.project(self.rank)
+
+        def mine() -> None:
+            batches.mine(
+                descent.queries(train.queries), lambda rows: descent.documents(train.documents[rows])
+            )
+
+        every_step = steps(
+            batches,
+            passes=self.passes,
+            least=self.least_steps,
+            rate=self.rate,
+            every=3,
+            mine=mine,
+            budget=budget or Budget(),
+        )
+        for done, (batch, rate) in enumerate(every_step, 1):
+            descent.step(batch, rate)
+            if done % len(batches) == 0:
+                descent.project(self.rank)
         return descent.transform()
 
 
@@ -154,17 +159,17 @@ class _Descent:
         """Take one step of size ``rate`` against the gradient of the batch's loss."""
         query, document = self.whiten_query, self.whiten_document
         around = {"query": (document, query), "document": (query, document), "shared": (document, document)}
-        steps = {
+        moves = {
             name: around[name][0] @ gradient @ around[name][1]
             for name, gradient in self.gradients(batch).items()
         }
         if self.config.sides == "both":
             share = np.float32(self.config.coupling)
-            steps = {
-                "query": steps["query"] + share * steps["document"],
-                "document": steps["document"] + share * steps["query"],
+            moves = {
+                "query": moves["query"] + share * moves["document"],
+                "document": moves["document"] + share * moves["query"],
             }
-        for name, direction in steps.items():
+        for name, direction in moves.items():
             self.momentum[name] *= np.float32(self.config.momentum)
             self.momentum[name] += direction
             self.residual[name] -= np.float32(rate) * self.momentum[name]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-import embedtune.head as heads
+import embedtune.head_fitting as fitting
+from embedtune.calibration import accuracy_curve, confidence, fit_temperature
 from embedtune.errors import UserError, VectorError
-from embedtune.head import Head, accuracy_curve, confidence, fit_head, fit_temperature
+from embedtune.head import Head
+from embedtune.head_fitting import fit_head
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
@@ -187,7 +189,7 @@ def test_training_items_vote_where_a_regression_cannot_tell(several, monkeypatch
     tensors, settings = head.state()
     back = Head.from_state(load(save(tensors)), json.loads(json.dumps(settings)))
     np.testing.assert_array_equal(back.predict_proba(test.vectors), head.predict_proba(test.vectors))
-    monkeypatch.setattr(heads, "MOST_VOTERS", 399)
+    monkeypatch.setattr(fitting, "MOST_VOTERS", 399)
     assert isinstance(fit_head(problem, Identity()).scorer, Logistic)
 
 

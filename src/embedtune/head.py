@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from embedtune.calibration import confidence, probabilities
 from embedtune.errors import UserError, VectorError
-from embedtune.judging.logistic import Logistic
-from embedtune.judging.voting import Voters
+from embedtune.head_scorers import Scorer, classes_of, scorer_from_state, scorer_state, width_of
 from embedtune.transforms.blocks import as_block
-from embedtune.tuners.items import LabelledItems
 from embedtune.types import Vectors
 
 Values = NDArray[np.float64]
@@ -27,8 +24,8 @@ class Head:
 
     Parameters
     ----------
-    scorer : Logistic or Voters
-        What gives logits (n, C): a regression, or the training items themselves, of vectors as the
+    scorer : Logistic, Voters or Both
+        What gives logits (n, C): a regression, the training items themselves, or both, of vectors as the
         artifact's transform gives them.
     classes : sequence of str
         Names of the C classes.
@@ -43,7 +40,7 @@ class Head:
         Confidence, falling, and accuracy of all out-of-fold predictions of at least that confidence.
     """
 
-    scorer: Logistic | Voters
+    scorer: Scorer
     classes: Sequence[str]
     single: bool = True
     temperature: float = 1.0
@@ -51,16 +48,14 @@ class Head:
     curve: Values | None = None
 
     def __post_init__(self) -> None:
-        scorer = self.scorer
-        given = len(scorer.items.classes) if isinstance(scorer, Voters) else len(scorer.weights)
+        given = classes_of(self.scorer)
         if given != len(self.classes):
             raise VectorError(f"logits of {given} classes for the names of {len(self.classes)}")
 
     @property
     def width(self) -> int:
         """Dimensions of the vectors that it takes."""
-        scorer = self.scorer
-        return int((scorer.items.vectors if isinstance(scorer, Voters) else scorer.weights).shape[1])
+        return width_of(self.scorer)
 
     def predict_proba(self, x: Vectors) -> Values:
         """Give the calibrated probability of each class.
@@ -145,21 +140,8 @@ class Head:
             "temperature": float(self.temperature),
             "threshold": float(self.threshold),
         }
-        scorer = self.scorer
-        if isinstance(scorer, Logistic):
-            tensors: dict[str, NDArray[Any]] = {
-                "weights": scorer.weights,
-                "bias": scorer.bias,
-                "curve": curve,
-            }
-            if scorer.back is None:
-                return tensors, settings
-            return tensors | {"back": scorer.back}, settings | {"unit": bool(scorer.unit)}
-        items = scorer.items
-        indices, indptr = (np.asarray(x, np.int64) for x in (items.labels.indices, items.labels.indptr))
-        pairs = {"indices": indices, "indptr": indptr}
-        own = {"scale": float(scorer.scale), "similarity": items.similarity}
-        return {"vectors": items.vectors, **pairs, "curve": curve}, settings | own
+        tensors, own = scorer_state(self.scorer)
+        return tensors | {"curve": curve}, settings | own
 
     @classmethod
     def from_state(cls, tensors: dict[str, NDArray[Any]], settings: dict[str, Any]) -> Head:
@@ -176,20 +158,6 @@ class Head:
             raise ValueError(f"temperature {temperature} and threshold {threshold} are out of range")
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             raise ValueError("values are not finite")
-        scorer: Logistic | Voters
-        if "weights" in tensors:
-            back, unit = tensors.get("back"), bool(settings.get("unit", True))
-            scorer = Logistic(tensors["weights"], tensors["bias"], single, back, unit)
-            if back is not None and back.shape != (scorer.weights.shape[1],) * 2:
-                raise ValueError(f"back {back.shape} does not fit weights {scorer.weights.shape}")
-            if scorer.weights.ndim != 2 or scorer.bias.shape != (len(classes),):
-                raise ValueError(f"weights {scorer.weights.shape} and bias {scorer.bias.shape} do not fit")
-        else:
-            x, indices = tensors["vectors"], tensors["indices"]
-            ones = np.ones(len(indices), np.float32)
-            labels = csr_matrix((ones, indices, tensors["indptr"]), shape=(len(x), len(classes)))
-            labels.check_format(full_check=True)
-            items = LabelledItems(x, labels, classes, settings["similarity"])
-            scorer = Voters(items, float(settings["scale"]), single)
+        scorer = scorer_from_state(tensors, settings, classes, single=single)
         curve = tensors["curve"] if tensors["curve"].shape[1] else None
         return cls(scorer, classes, single, temperature, threshold, curve)

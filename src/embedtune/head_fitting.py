@@ -7,16 +7,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
-from embedtune.calibration import accuracy_curve, best_threshold, confidence, fit_temperature, probabilities
+from embedtune.calibration import accuracy_curve
 from embedtune.head import Head
+from embedtune.head_choice import Key, choose
+from embedtune.head_scorers import Both
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import STRENGTH, Logistic, fit_logistic
 from embedtune.judging.problem import Round
 from embedtune.judging.voting import Voters
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.items import LabelledItems
+from embedtune.tuners.leading import leading_axes
 from embedtune.types import Transform
 
 Values = NDArray[np.float64]
@@ -24,9 +26,6 @@ Values32 = NDArray[np.float32]
 
 WORST = 1e4
 """Condition number of a map beyond which there is no way back through its inverse."""
-
-BEYOND_CHANCE = 0.05
-"""A vote is taken where it is right more often than the regression with a p-value below this."""
 
 STRENGTHS = (1.0, 10.0, 100.0)
 """Inverse penalties of the regression that are tried out of fold."""
@@ -54,9 +53,8 @@ def fit_head(
     A regression is linear in the vectors, and so, but for the penalty, no better after a linear map
     than before; and a map that has seen the labels makes it too sure of itself. So it is fitted to the
     vectors as they were, and goes back to them through the map's inverse, where there is one. A vote
-    of the training items sees what the map did to neighbourhoods. Penalty and scale are those of the
-    least log loss; the vote is taken where it is right more often beyond chance, as with few labels the
-    regression is the better guess.
+    of the training items sees what the map did to neighbourhoods. What is taken says
+    :func:`~embedtune.head_choice.choose`.
 
     Parameters
     ----------
@@ -86,101 +84,86 @@ def fit_head(
 
     References
     ----------
-    Vote or regression: McNemar 1947 (Psychometrika 12), exact. Temperature: Guo et al. 2017, On
-    Calibration of Modern Neural Networks (arXiv:1706.04599), section 4.2. Abstaining: Geifman and
-    El-Yaniv 2017, Selective Classification for Deep Neural Networks (arXiv:1705.08500), with one further
-    error counted in place of their bound.
+    Abstaining: Geifman and El-Yaniv 2017, Selective Classification for Deep Neural Networks
+    (arXiv:1705.08500), with one further error counted in place of their bound.
     """
-    single = problem.single
+    single, classes = problem.single, list(problem.items.classes)
     rounds = problem.rounds(seed) if rounds is None else rounds
     maps = [transform] * len(rounds) if fitted is None else list(fitted)
-    everything = _mapped(problem.training(problem.everything), transform)
+    plain = problem.training(problem.everything)
+    everything, regression = _mapped(plain, transform), _Regression.before(transform, plain, single)
     if not rounds:  # too few items for a single fold
-        return Head(fit_logistic(everything, single=single), list(everything.classes), single)
-    votes = [("vote", scale) for scale in scales] if len(everything) <= MOST_VOTERS else []
-    logits: dict[tuple[str, float], list[Values]] = {
-        kind: [] for kind in [("regression", strength) for strength in strengths] + votes
-    }
-    back, unit = _inverse(transform)
+        return Head(regression.final(plain, everything, STRENGTH), classes, single)
+    keys: list[Key] = [("regression", strength) for strength in strengths]
+    if len(everything) <= MOST_VOTERS:
+        keys += [("vote", scale) for scale in scales]
+    logits: dict[Key, list[Values]] = {key: [] for key in keys}
     truth: list[NDArray[np.bool_]] = []
-    total = len(rounds) * len(logits) + 1
+    total = len(rounds) * len(keys) + 1
 
     def tell(done: int) -> None:
         if progress:
             progress("head", done, total)
 
     for one, mapping in zip(rounds, maps, strict=True):
-        plain = [problem.training(rows) for rows in (one.train, one.held)]
-        train, held = (_mapped(items, mapping) for items in plain)
-        truth.append(held.labels.toarray() > 0)
-        for_regression, judged_by_it = (train, held) if back is None else plain
+        own = [problem.training(rows) for rows in (one.train, one.held)]
+        train, held = (_mapped(items, mapping) for items in own)
+        seen, asked = (regression.sees(*pair) for pair in zip(own, (train, held), strict=True))
         last: Logistic | None = None
-        for number, ((kind, value), found) in enumerate(logits.items()):
-            tell((len(truth) - 1) * len(logits) + number)
+        for number, (kind, value) in enumerate(keys):
+            tell(len(truth) * len(keys) + number)
             if kind == "vote":
-                found.append(Voters(train, value, single).logits(held.vectors))
+                logits[kind, value].append(Voters(train, value, single).logits(held.vectors))
                 continue
-            last = fit_logistic(for_regression, strength=value, start=last, single=single)
-            found.append(last.logits(judged_by_it.vectors))
+            last = fit_logistic(seen, strength=value, start=last, single=single)
+            logits[kind, value].append(last.logits(asked.vectors))
+        truth.append(held.labels.toarray() > 0)
     tell(total - 1)
-    own = np.concatenate(truth)
-    judged = {key: _judged(np.concatenate(found), own, single=single) for key, found in logits.items()}
-    kind, value = _simplest([_usual(keys, judged) for keys in _by_kind(judged)], judged)
-    scorer: Logistic | Voters
-    if kind == "vote":
-        scorer = Voters(everything, value, single)
-    elif back is None:
-        scorer = fit_logistic(everything, strength=value, single=single)
-    else:
-        plain_items = problem.training(problem.everything)
-        scorer = replace(fit_logistic(plain_items, strength=value, single=single), back=back, unit=unit)
+    found = choose({key: np.concatenate(one) for key, one in logits.items()}, np.concatenate(truth), single)
+    scorers = [
+        Voters(everything, value, single) if kind == "vote" else regression.final(plain, everything, value)
+        for kind, value in found.keys
+    ]
+    scorer = scorers[0] if len(scorers) == 1 else Both(*scorers, found.temperatures)  # type: ignore[arg-type]
     tell(total)
-    chosen = judged[kind, value]
     return Head(
-        scorer, list(everything.classes), single, chosen.temperature, chosen.threshold,
-        accuracy_curve(chosen.sure, chosen.right),
+        scorer, classes, single, found.temperature, found.threshold, accuracy_curve(found.sure, found.right)
     )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """One kind of head out of fold."""
+class _Regression:
+    """What a regression is fitted to: vectors as they were, where there is a way back to them."""
 
-    temperature: float
-    loss: Values
-    """Log loss of each item."""
-    threshold: float
-    sure: Values
-    right: NDArray[np.bool_]
+    single: bool
+    plain: bool
+    """Whether it sees vectors as they were before the map."""
+    back: Values32 | None = None
+    """The map's inverse, (d, d)."""
+    unit: bool = True
+    """Whether what the inverse gives has unit length."""
+    axes: Values32 | None = None
+    """Wide vectors are seen along their leading axes alone, (d, k): as good, and faster."""
 
+    @classmethod
+    def before(cls, transform: Transform, items: LabelledItems, single: bool) -> _Regression:
+        """See the items before ``transform``, if that can be undone."""
+        back, unit = _inverse(transform)
+        plain = back is not None or isinstance(transform, Identity)
+        axes = leading_axes(np.asarray(items.vectors, np.float32)) if plain else None
+        return cls(single, plain, back, unit, axes)
 
-def _judged(logits: Values, own: NDArray[np.bool_], *, single: bool) -> _Judged:
-    temperature, _ = fit_temperature(logits, own, single=single)
-    p = probabilities(logits, temperature, single)
-    loss = -np.log(np.maximum(p[own] if single else np.where(own, p, 1 - p).prod(axis=1), 1e-300))
-    threshold = 0.5 if single else best_threshold(p, own)
-    right = own[np.arange(len(p)), p.argmax(axis=1)] if single else ((p >= threshold) == own).all(axis=1)
-    return _Judged(temperature, loss, threshold, confidence(p, single, threshold), right)
+    def sees(self, plain: LabelledItems, mapped: LabelledItems) -> LabelledItems:
+        """Give the vectors that it is fitted to, and asked of."""
+        if not self.plain:
+            return mapped
+        return plain if self.axes is None else plain.moved(plain.vectors @ self.axes)
 
-
-def _usual(keys: list[tuple[str, float]], judged: dict[tuple[str, float], _Judged]) -> tuple[str, float]:
-    """Give the setting of the least log loss; the usual strength where it comes within one standard error."""
-    best = min(keys, key=lambda key: float(judged[key].loss.mean()))
-    usual = ("regression", STRENGTH)
-    if usual not in keys:
-        return best
-    more = judged[usual].loss - judged[best].loss
-    return best if more.mean() > more.std() / max(len(more), 1) ** 0.5 else usual
-
-
-def _simplest(best: list[tuple[str, float]], judged: dict[tuple[str, float], _Judged]) -> tuple[str, float]:
-    """Give the regression, or the vote where that is right more often, beyond chance."""
-    if len(best) == 1:
-        return best[0]
-    regression, vote = (judged[key].right for key in best)
-    won, lost = (int(np.count_nonzero(one)) for one in (vote & ~regression, regression & ~vote))
-    sure = won > lost and binomtest(won, won + lost).pvalue < BEYOND_CHANCE
-    return best[1] if sure else best[0]
+    def final(self, plain: LabelledItems, mapped: LabelledItems, strength: float) -> Logistic:
+        """Fit it to all items, for vectors as the map gives them."""
+        fitted = fit_logistic(self.sees(plain, mapped), strength=strength, single=self.single)
+        weights = fitted.weights if self.axes is None else fitted.weights @ self.axes.T
+        return replace(fitted, weights=weights, back=self.back, unit=self.unit)
 
 
 def _inverse(transform: Transform) -> tuple[Values32 | None, bool]:
@@ -194,11 +177,6 @@ def _inverse(transform: Transform) -> tuple[Values32 | None, bool]:
     if matrix.shape[0] != matrix.shape[1] or np.linalg.cond(matrix) > WORST:
         return None, True
     return np.linalg.inv(matrix).astype(np.float32), transform.normalise
-
-
-def _by_kind(judged: dict[tuple[str, float], _Judged]) -> list[list[tuple[str, float]]]:
-    kinds = dict.fromkeys(kind for kind, _ in judged)
-    return [[key for key in judged if key[0] == kind] for kind in kinds]
 
 
 def _mapped(items: LabelledItems, transform: Transform) -> LabelledItems:

@@ -163,15 +163,11 @@ LABELS: dict[str, tuple[list[Any], list[str]]] = {
     ),
     "several in one text": (
         ["a", "b", "a;b"] * 10,
-        [
-            "data.jsonl:3, column 'label': 'a;b' may be one label or 2: 'a' and 'b' are labels of their own; write"
-        ],
+        ["data.jsonl:3, column 'label': 'a;b' may be one label or 2: 'a' and 'b' are labels of their own"],
     ),
     "a list that is not JSON": (
         ["a", "b", "['a', 'b']"] * 10,
-        [
-            "data.jsonl:3, column 'label': \"['a', 'b']\" looks like a list, and is none in JSON; write several"
-        ],
+        ["data.jsonl:3, column 'label': \"['a', 'b']\" looks like a list, and is none in JSON; write"],
     ),
 }
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedtune.calibration import accuracy_curve
 from embedtune.head import Head
 from embedtune.head_choice import Key, choose
-from embedtune.head_scorers import Both
+from embedtune.head_scorers import Both, Scorer
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import STRENGTH, Logistic, fit_logistic
 from embedtune.judging.problem import Round
@@ -120,11 +120,15 @@ def fit_head(
         truth.append(held.labels.toarray() > 0)
     tell(total - 1)
     found = choose({key: np.concatenate(one) for key, one in logits.items()}, np.concatenate(truth), single)
-    scorers = [
-        Voters(everything, value, single) if kind == "vote" else regression.final(plain, everything, value)
+    scorers: dict[str, Logistic | Voters] = {
+        kind: Voters(everything, value, single)
+        if kind == "vote"
+        else regression.final(plain, everything, value)
         for kind, value in found.keys
-    ]
-    scorer = scorers[0] if len(scorers) == 1 else Both(*scorers, found.temperatures)  # type: ignore[arg-type]
+    }
+    scorer: Scorer = next(iter(scorers.values()))
+    if len(scorers) == 2:
+        scorer = Both(scorers["regression"], scorers["vote"], found.temperatures)  # type: ignore[arg-type]
     tell(total)
     return Head(
         scorer, classes, single, found.temperature, found.threshold, accuracy_curve(found.sure, found.right)

@@ -9,30 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from body_words import WORDS
 
 from embedtune.encoders import load_encoder
 from embedtune.errors import UserError
 from embedtune.exporting import export_model, int8
 from embedtune.exporting.int8 import Quality, judged
 
-WORDS = [
-    "heart",
-    "lung",
-    "liver",
-    "kidney",
-    "pain",
-    "ache",
-    "attack",
-    "failure",
-    "fever",
-    "blood",
-    "pressure",
-    "skin",
-    "rash",
-    "eye",
-    "ear",
-    "nose",
-]
 TEXTS = [f"{a} {b} {c} of the {b}" for a, b, c in itertools.permutations(WORDS[:5], 3)]
 GOOD = Quality(texts=50, cosine_mean=0.995, cosine_min=0.985, float32=0.8, int8=0.795, ci95=(-0.02, 0.01))
 

@@ -16,6 +16,7 @@ from embedtune.artifact import Tuned, load
 from embedtune.encoders import load_encoder
 from embedtune.errors import ArtifactError, UserError
 from embedtune.head import Head
+from embedtune.head_scorers import Both
 from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
 from embedtune.transforms import Linear
@@ -28,7 +29,8 @@ CURVE = np.array([[0.8, 0.7], [0.9, 0.6]])
 LINEAR = Head(Logistic(EYE, np.array([0, 0], np.float32), True), ["left", "right"], curve=CURVE)
 SEVERAL = Head(Logistic(EYE, np.array([0, 0], np.float32), False), ["left", "right"], False, 1.0, 0.6)
 VOTE = Head(Voters(LabelledItems.of(EYE, ["left", "right"]), 10.0, True), ["left", "right"], True, 2.0)
-HEADS = {"linear": LINEAR, "several": SEVERAL, "vote": VOTE}
+BOTH = Head(Both(LINEAR.scorer, VOTE.scorer, (1.0, 2.0)), ["left", "right"])
+HEADS = {"linear": LINEAR, "several": SEVERAL, "vote": VOTE, "both": BOTH}
 
 
 def base() -> Any:
@@ -111,6 +113,7 @@ def test_an_artifact_without_a_head_says_nothing_of_one(tmp_path: Path) -> None:
         ),
         ("several", ("Multi-label: each text gets any number of 2 classes", "0.60 on", "not calibrated")),
         ("vote", ("smooth vote of 2 training items", "tuned.predict(")),
+        ("both", ("regression on the tuned vectors, and a smooth vote of 2 training items, whose", "alike")),
     ],
 )
 def test_the_card_says_what_the_head_is(tmp_path: Path, name: str, said: tuple[str, ...]) -> None:
@@ -187,6 +190,7 @@ def test_a_changed_manifest(tmp_path: Path, change: Callable[[dict[str, Any]], N
         ("vote", {"indices": np.array([0, 7])}, "do not make a classifier"),
         ("vote", {"indptr": np.array([0, 1])}, "do not make a classifier"),
         ("vote", {"vectors": np.ones(2, np.float32)}, "do not make a classifier"),
+        ("both", {"weights": np.ones((2, 5), np.float32)}, r"weights \(2, 5\) do not fit vectors \(2, 2\)"),
     ],
 )
 def test_tensors_that_are_no_head(

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-import embedtune.head as heads
+import embedtune.head_fitting as fitting
+from embedtune.calibration import accuracy_curve, confidence, fit_temperature
 from embedtune.errors import UserError, VectorError
-from embedtune.head import Head, accuracy_curve, confidence, fit_head, fit_temperature
+from embedtune.head import Head
+from embedtune.head_fitting import fit_head
 from embedtune.judging.classified import Classified
-from embedtune.judging.logistic import Logistic
+from embedtune.judging.logistic import Logistic, fit_logistic
 from embedtune.judging.voting import Voters
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.items import LabelledItems
@@ -187,7 +189,7 @@ def test_training_items_vote_where_a_regression_cannot_tell(several, monkeypatch
     tensors, settings = head.state()
     back = Head.from_state(load(save(tensors)), json.loads(json.dumps(settings)))
     np.testing.assert_array_equal(back.predict_proba(test.vectors), head.predict_proba(test.vectors))
-    monkeypatch.setattr(heads, "MOST_VOTERS", 399)
+    monkeypatch.setattr(fitting, "MOST_VOTERS", 399)
     assert isinstance(fit_head(problem, Identity()).scorer, Logistic)
 
 
@@ -240,3 +242,24 @@ def test_without_a_way_back_the_regression_takes_mapped_vectors() -> None:
     assert isinstance(head.scorer, Logistic)
     assert head.scorer.back is None
     assert head.predict_proba(flat.documents(items.vectors)).shape == (200, 3)
+
+
+def test_wide_vectors_are_seen_along_their_leading_axes() -> None:
+    # 400 dimensions, of which three hold everything: nothing is lost, and the weights are of full width
+    items = world(200)
+    across = np.linalg.qr(np.random.default_rng(0).standard_normal((400, 3)))[0].T.astype(np.float32)
+    wide = items.moved(items.vectors @ across)
+    head = fit_head(Classified(wide, np.arange(200)), Identity(), strengths=(10.0,), scales=())
+    assert isinstance(head.scorer, Logistic)
+    assert head.width == 400
+    expected = fit_logistic(wide, strength=10.0)
+    np.testing.assert_allclose(head.scorer.logits(wide.vectors), expected.logits(wide.vectors), atol=0.02)
+
+
+def test_a_single_fold_that_is_not_there_leaves_the_usual_regression() -> None:
+    items = world(30)
+    head = fit_head(Classified(items, np.arange(30)), Identity(), rounds=[])
+    np.testing.assert_array_equal(
+        head.predict_proba(items.vectors), fit_logistic(items).probabilities(items.vectors)
+    )
+    assert head.curve is None

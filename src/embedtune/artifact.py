@@ -62,7 +62,7 @@ class Tuned:
     manifest : dict
         What was saved or loaded last; empty before.
     head : Head, optional
-        A classifier of the tuned vectors, as :func:`embedtune.head.fit_head` fits it.
+        A classifier of the tuned vectors, as :func:`embedtune.head_fitting.fit_head` fits it.
     threshold : Threshold, optional
         The similarity from which two texts are the same, as :func:`embedtune.sameness.threshold_of` gives it.
     reference : Reference, optional
@@ -274,7 +274,7 @@ class Tuned:
             raise UserError(
                 "this model has no classifier: it was not tuned on labelled texts",
                 fix="tune on data with labels (task='classification'), or fit one with "
-                "embedtune.head.fit_head and pass it as Tuned(..., head=...)",
+                "embedtune.head_fitting.fit_head and pass it as Tuned(..., head=...)",
             )
         if isinstance(texts, str):
             raise UserError("texts is a single string", fix="give a list, [text]")

@@ -149,11 +149,10 @@ def _classifier(manifest: Mapping[str, Any]) -> str:
             f"Multi-label: each text gets any number of {listed}",
             f"A class is predicted from a probability of {settings['threshold']:.2f} on.",
         ]
-    facts.append(
-        f"It is a smooth vote of {head['items']} training items, whose vectors (not texts) are kept."
-        if head["kind"] == "vote"
-        else "It is a logistic regression on the tuned vectors."
-    )
+    vote = f"a smooth vote of {head['items']} training items, whose vectors (not texts) are kept"
+    regression = "a logistic regression on the tuned vectors"
+    kinds = {"vote": vote, "regression": regression, "both": f"{regression}, and {vote}; both count alike"}
+    facts.append(f"It is {kinds[head['kind']]}.")
     facts.append(
         f"Probabilities are calibrated out of fold (temperature {settings['temperature']:.3f}); "
         "`tuned.predict(texts, accuracy=0.9)` abstains where they do not promise so much."

@@ -45,9 +45,7 @@ def coded_top_k(
     UserError
         When ``k`` is below 1.
     """
-    queries = _checked(queries, codes, rounding)
-    if k < 1:
-        raise UserError(f"k is {k}", fix="ask for at least one document")
+    queries = _checked(queries, codes, k, rounding)
     weighed, added = rounding.weighed(queries)
     rows = np.empty((len(queries), 0), np.int64)
     best = np.empty((len(queries), 0), np.float32)
@@ -123,9 +121,7 @@ def rescored_top_k(
     UserError
         When ``k`` is below 1.
     """
-    queries = _checked(queries, bits, binary)
-    if k < 1:
-        raise UserError(f"k is {k}", fix="ask for at least one document")
+    queries = _checked(queries, bits, k, binary)
     if (int8 is None) != (int8_codes is None):
         raise UserError("int8 and int8_codes go together", fix="give both, or neither")
     near = _nearest_by_bits(binary.query_codes(queries), bits, min(max(candidates, k), len(bits)), block)
@@ -164,7 +160,9 @@ def _as_words(codes: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return padded.view(np.uint64)
 
 
-def _checked(queries: Vectors, codes: Codes, rounding: Rounding) -> Vectors:
+def _checked(queries: Vectors, codes: Codes, k: int, rounding: Rounding) -> Vectors:
+    if k < 1:
+        raise UserError(f"k is {k}", fix="ask for at least one document")
     wanted = (rounding.bytes, np.dtype(np.int8 if rounding.kind == "int8" else np.uint8))
     if codes.ndim != 2 or (codes.shape[1], codes.dtype) != wanted:
         raise VectorError(

@@ -278,7 +278,7 @@ def classifier(
     rounds = choice.folded.rounds if choice is not None else problem.rounds(seed)
     if not rounds:
         return None
-    from embedtune.head import fit_head
+    from embedtune.head_fitting import fit_head
 
     maps: list[Transform] = [Identity() for _ in rounds]
     if choice is not None and choice.shown.candidate is not None and not isinstance(shipped, Identity):

@@ -10,6 +10,8 @@ import numpy as np
 
 from embedtune.errors import ArtifactError, UserError
 from embedtune.head import Head
+from embedtune.head_scorers import Both
+from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
 from embedtune.manifest import AGAIN
 from embedtune.transforms.files import load_tensors, save_tensors
@@ -33,7 +35,7 @@ def save_head(head: Head, folder: Path, width: int) -> dict[str, Any]:
     -------
     dict
         ``{"kind", "calibrated", "items", "settings", "file"}``; ``items`` counts the training items that
-        are kept.
+        are kept. ``kind`` is regression, vote or both.
 
     Raises
     ------
@@ -47,11 +49,11 @@ def save_head(head: Head, folder: Path, width: int) -> dict[str, Any]:
         )
     tensors, settings = head.state()
     save_tensors(tensors, folder / NAME)
-    votes = isinstance(head.scorer, Voters)
+    kinds: dict[type, str] = {Logistic: "regression", Voters: "vote", Both: "both"}
     return {
-        "kind": "vote" if votes else "regression",
+        "kind": kinds[type(head.scorer)],
         "calibrated": head.curve is not None,
-        "items": len(tensors["vectors"]) if votes else 0,
+        "items": len(tensors.get("vectors", ())),
         "settings": settings,
         "file": NAME,
     }

@@ -156,6 +156,65 @@ def test_bad_data(run, case):
         refused(run, *command, says=says)
 
 
+LABELS: dict[str, tuple[list[Any], list[str]]] = {
+    "all of one class": (
+        ["same"] * 30,
+        ["data.jsonl: all 30 items to learn from have the same label, 'same'; add items with other labels"],
+    ),
+    "several in one text": (
+        ["a", "b", "a;b"] * 10,
+        ["data.jsonl:3, column 'label': 'a;b' may be one label or 2: 'a' and 'b' are labels of their own"],
+    ),
+    "a list that is not JSON": (
+        ["a", "b", "['a', 'b']"] * 10,
+        ["data.jsonl:3, column 'label': \"['a', 'b']\" looks like a list, and is none in JSON; write"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+@pytest.mark.usefixtures("place")
+def test_bad_labels(run, case):
+    labels, says = LABELS[case]
+    rows = [{"id": f"q{n}", "text": f"question {n}", "label": label} for n, label in enumerate(labels)]
+    write_lines("data.jsonl", map(json.dumps, rows))
+    write_vectors(Path("v"), "document", [f"q{n}" for n in range(30)], np.eye(30, 6) + 1)
+    refused(run, "tune", "data.jsonl", "--base", "vectors:v", "--out", "out", says=says)
+    refused(run, "evaluate", "data.jsonl", "--model", "vectors:v", says=says)
+
+
+def picture_of(name: str, make: Callable[[Path], object]) -> None:
+    from PIL import Image
+
+    for label in ("red", "blue"):
+        (Path("pictures") / label).mkdir(parents=True)
+        for n in range(3):
+            Image.new("RGB", (8, 8), label).save(f"pictures/{label}/{n}.png")
+    make(Path("pictures/red") / name)
+
+
+def hundred_megapixels(path: Path) -> None:
+    from PIL import Image
+
+    Image.new("1", (20_000, 5_000)).save(path)
+
+
+PICTURES: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "no image": ("x.png", lambda path: path.write_bytes(b"words"), "this is not an image"),
+    "empty": ("x.jpg", lambda path: path.touch(), "the file is empty"),
+    "a hundred megapixels": ("x.png", hundred_megapixels, "20000 x 5000 pixels are more than the 80 million"),
+}
+
+
+@pytest.mark.parametrize("case", PICTURES)
+@pytest.mark.usefixtures("place")
+def test_bad_images(run, case):
+    pytest.importorskip("PIL")
+    name, make, says = PICTURES[case]
+    picture_of(name, make)
+    refused(run, "tune", "pictures", "--base", "vectors:v", "--out", "out", says=[f"red/{name}: {says}"])
+
+
 ARRAYS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], list[str]]] = {
     "NaN": (
         "documents",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from body_words import WORDS
 from typer.testing import CliRunner
 
 from embedtune.artifact import Tuned
@@ -18,23 +19,6 @@ from embedtune.transforms import Linear
 
 for _module in ("sentence_transformers", "onnx", "onnxruntime", "openvino"):
     pytest.importorskip(_module)
-
-WORDS = [
-    "heart",
-    "lung",
-    "liver",
-    "kidney",
-    "pain",
-    "ache",
-    "attack",
-    "failure",
-    "fever",
-    "blood",
-    "pressure",
-    "skin",
-    "rash",
-    "eye",
-]
 
 
 def run(*arguments: object) -> Any:

@@ -154,6 +154,23 @@ ROWS: dict[str, tuple[list[Any], str]] = {
         [{"text": "a", "label": ["x", ""]}],
         "data:1, column 'label': one of the labels is empty; remove it from the list",
     ),
+    "list that is not JSON": (
+        [{"text": "a", "label": "['x', 'y']"}],
+        "data:1, column 'label': \"['x', 'y']\" looks like a list, and is none in JSON; write several",
+    ),
+    "labels in one text": (
+        [{"text": "a", "label": "x"}, {"text": "b", "label": "x;y"}],
+        "data:2, column 'label': 'x;y' may be one label or 2: 'x' is a label of its own; "
+        'write several as a list, ["x", "y"], and one without ";"',
+    ),
+    "labels with commas, all known": (
+        [{"text": "a", "label": "x, y"}, {"text": "b", "label": "x"}, {"text": "c", "label": ["y", "z"]}],
+        "data:1, column 'label': 'x, y' may be one label or 2: 'x' and 'y' are labels of their own; write",
+    ),
+    "labels that are never alone": (
+        [{"text": "a", "label": "x|y"}, {"text": "b", "label": "y|z"}],
+        "data:1, column 'label': 'x|y' may be one label or 2: 'y' comes in others too; write",
+    ),
     "labelled id twice": (
         [{"id": 1, "text": "a", "label": "x"}, {"id": 1, "text": "a", "label": "y"}],
         "data:2: id '1' has another content at data:1; give every row its own id, or remove one of the two",
@@ -172,6 +189,23 @@ def test_bad_row_is_refused_with_place_and_fix(case: str) -> None:
         read(rows)
     assert message in str(caught.value)
     assert caught.value.fix
+
+
+def test_a_label_may_have_any_name_that_is_not_ambiguous() -> None:
+    names = ["food, drink", "food", "either;or", "[unknown]", '["a;b", "a"]', "[1, 2]", "up/down", "up"]
+    data = read([{"text": f"text {n}", "label": name} for n, name in enumerate(names)])
+    assert data.labels == [
+        *(
+            ["food, drink"],
+            ["food"],
+            ["either;or"],
+            ["[unknown]"],
+            ["a;b", "a"],
+            ["1", "2"],
+            ["up/down"],
+            ["up"],
+        )
+    ]
 
 
 LENIENT = ("empty query", "missing positive", "empty list", "id twice")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from scipy.sparse import csr_matrix
 from embedtune.errors import UserError
 from embedtune.judging.classified import Classified
 from embedtune.transforms import Identity
+from embedtune.tuners import neighbours
 from embedtune.tuners.base import Budget, Tuner
 from embedtune.tuners.discriminant import DiscriminantTuner, class_effects
 from embedtune.tuners.items import LabelledItems
@@ -96,6 +98,26 @@ def test_too_little_to_learn_from_gives_the_identity(tuner: Tuner) -> None:
 @pytest.mark.parametrize("tuner", [PrototypesTuner(), NeighboursTuner()], ids=lambda t: t.name)
 def test_it_keeps_what_it_has_when_time_ends(tuner: Tuner) -> None:
     assert isinstance(tuner.fit(hidden(), budget=Budget(time.monotonic() - 1)), Identity)
+
+
+@pytest.mark.parametrize("tuner", [PrototypesTuner, NeighboursTuner])
+def test_no_step_is_taken_on_a_few_left_over(tuner: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 65 items in batches of 64: parts of 33 and 32, not of 64 and one, whose gradient would count as much
+    sizes: list[int] = []
+    loss, step = neighbours.neighbour_loss, _Descent.step
+
+    def counted_loss(items: LabelledItems, asked: np.ndarray, *rest: Any) -> Any:
+        sizes.append(len(asked))
+        return loss(items, asked, *rest)
+
+    def counted_step(self: _Descent, rows: np.ndarray, rate: float) -> None:
+        sizes.append(len(rows))
+        step(self, rows, rate)
+
+    monkeypatch.setattr(neighbours, "neighbour_loss", counted_loss)
+    monkeypatch.setattr(_Descent, "step", counted_step)
+    tuner(batch=64, passes=2, least_steps=4).fit(hidden(65))
+    assert sizes == [33, 32, 33, 32]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from embedtune.collect.collected import Collected
 from embedtune.collect.encode import Progress, encode, items_of
 from embedtune.data.dataset import Dataset, cells
 from embedtune.data.duplicates import near_duplicates
+from embedtune.errors import DataError
 from embedtune.judging.classified import UNSEEN, Classified
 from embedtune.tuners.items import LabelledItems
 from embedtune.types import Encoder
@@ -23,10 +24,19 @@ def collect(
 
     Where not one class of the test items trains, they are judged among each other, as in search by
     example: see ``unseen`` of :class:`~embedtune.judging.classified.Classified`.
+
+    Raises
+    ------
+    DataError
+        When all items to learn from have one and the same label.
     """
     split, contents = np.array(cells(dataset.documents, "split")), dataset.contents("document")
     rows = {which: np.flatnonzero(np.isin(split, names)) for which, names in _parts(training, judging)}
-    classes = sorted({one for which in rows for row in rows[which] for one in dataset.labels[row]})
+    names = {which: {one for row in rows[which] for one in dataset.labels[row]} for which in rows}
+    if len(names["train"]) == 1 and all(dataset.labels[row] for row in rows["train"]):
+        what = f"all {len(rows['train']):,} items to learn from have the same label, {names['train'].pop()!r}"
+        raise DataError(what, where=dataset.source, fix="add items with other labels")
+    classes = sorted(names["train"] | names["test"])
 
     def part(which: NDArray[np.int64]) -> LabelledItems:
         chosen = items_of(dataset, encoder, "document", which)
@@ -38,7 +48,6 @@ def collect(
         return near_duplicates([contents[row] for row in which])
 
     items = part(rows["train"])
-    names = {which: {one for row in rows[which] for one in dataset.labels[row]} for which in rows}
     unseen = len(names["train"]) >= 4 and bool(names["test"]) and not names["test"] & names["train"]
     train = Classified(items, grouped(rows["train"]), unseen=unseen)
     texts = {which: [dataset.document_texts[row] for row in rows[which]] for which in rows}

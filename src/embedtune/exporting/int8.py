@@ -39,8 +39,8 @@ FEWEST = 40
 MOST = 240
 """Texts used."""
 
-MEAN, LEAST = 0.99, 0.98
-"""Cosine to float32 that the held-out texts must keep: on average, and each of them."""
+LEAST = 0.99
+"""Cosine to float32 that each held-out text, and the first half of each, must keep."""
 
 LOSS = 0.01
 """nDCG@10 that may be lost."""
@@ -73,14 +73,14 @@ class Quality:
     @property
     def accepted(self) -> bool:
         """Whether it stays close enough."""
-        close = self.cosine_mean >= MEAN and self.cosine_min >= LEAST
-        return close and self.ci95[1] >= 0 and self.float32 - self.int8 <= LOSS
+        return self.cosine_min >= LEAST and self.ci95[1] >= 0 and self.float32 - self.int8 <= LOSS
 
 
 def write_int8(exported: Exported, texts: Sequence[str], *, seed: int = 0) -> Exported:
     """Replace the models of an OpenVINO export by int8 ones that stay close to it on held-out texts.
 
-    They must keep a cosine to float32 of 0.99 on average and of 0.98 for each held-out text. And a search
+    They must keep a cosine to float32 of 0.99 for each held-out text and for its first half: short texts lose
+    most. Where that fails, the products that lose most stay in float32 at the next attempt. And a search
     must be as good: each held-out text is looked for, among all texts, by the first half of its words;
     nDCG@10 may not fall significantly (95 % paired bootstrap), nor by more than 0.01.
 
@@ -120,7 +120,7 @@ def write_int8(exported: Exported, texts: Sequence[str], *, seed: int = 0) -> Ex
     best = max(tried, key=lambda one: one.cosine_min)
     raise UserError(
         f"int8 is refused, as it loses too much on your texts: {told(dataclasses.asdict(best))} "
-        f"({MEAN} and {LEAST}, and no loss above {LOSS}, are needed)",
+        f"(each text must keep {LEAST}, and no more than {LOSS} may be lost)",
         fix="export without int8; engine openvino-bf16 is nearly as fast where the processor has it",
     )
 

@@ -48,7 +48,7 @@ class NeighboursTuner:
     least_steps: int = 60
     """Steps taken at least, so that few labels are fitted too."""
     batch: int = 256
-    """Items a step."""
+    """Items a step, at most."""
     sample: int = 512
     """Further items a step that they may find."""
     rate: float = 0.3
@@ -77,14 +77,12 @@ class NeighboursTuner:
         scale = self.scale / _mean_square(items)
         each = -(-n // self.batch)
         total = max(self.passes, -(-self.least_steps // each)) * each
-        order = rng.permutation(n)
         for step in range(total):
             if budget.left <= 0:
                 break
-            start = step % each * self.batch
-            if not start:
-                order = rng.permutation(n)
-            asked = order[start : start + self.batch]
+            if step % each == 0:
+                parts = np.array_split(rng.permutation(n), each)  # even: a last batch of two would be noise
+            asked = parts[step % each]
             others = np.setdiff1d(rng.choice(n, min(self.sample, n), replace=False), asked)
             _, gradient = neighbour_loss(items, asked, others, eye + residual, scale)
             momentum *= np.float32(self.momentum)

@@ -51,7 +51,7 @@ class PrototypesTuner:
     least_steps: int = 60
     """Steps taken at least, so that few labels are fitted too."""
     batch: int = 512
-    """Items a step."""
+    """Items a step, at most."""
     rate: float = 0.3
     """Step size at the start; falls to zero in a straight line."""
     momentum: float = 0.9
@@ -77,11 +77,11 @@ class PrototypesTuner:
         total = max(self.passes, -(-self.least_steps // each)) * each
         step = 0
         while step < total:
-            order = rng.permutation(len(train))
-            for start in range(0, len(train), self.batch):
+            # even parts: a last batch of two would be noise
+            for rows in np.array_split(rng.permutation(len(train)), each):
                 if budget.left <= 0:
                     return descent.transform()
-                descent.step(np.sort(order[start : start + self.batch]), self.rate * (1 - step / total))
+                descent.step(np.sort(rows), self.rate * (1 - step / total))
                 step += 1
                 budget.tell("tune", step, total)
         return descent.transform()

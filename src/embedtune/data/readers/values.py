@@ -117,15 +117,23 @@ def split_name(name: str) -> str:
 def as_labels(value: Any, column: str, file: str, line: int) -> list[str] | None:
     """Give a cell's labels, each once, in order; None for an empty cell, [] for 'none applies'.
 
-    A text that is a JSON list of strings counts as a list, so that CSV can hold several labels.
+    A text that is a JSON list of strings or numbers counts as a list, so that CSV can hold several labels.
+
+    Raises
+    ------
+    DataError
+        When a label is empty or no text, or a text looks like a list and is none in JSON.
     """
     if isinstance(value, str) and value.startswith("["):
         try:
             parsed = json.loads(value)
         except ValueError:
             parsed = None
-        if isinstance(parsed, list) and all(isinstance(label, str) for label in parsed):
+        if isinstance(parsed, list) and all(isinstance(label, str | int | float) for label in parsed):
             value = parsed
+        elif value.rstrip().endswith("]") and any(mark in value for mark in "',\""):
+            what = f"{value!r} looks like a list, and is none in JSON"
+            raise wrong(what, column, file, line, 'write several labels as ["a", "b"]')
     several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     labels = [_label(label, column, file, line) for label in several]
     if value is not several and labels == [""]:

@@ -1,0 +1,189 @@
+"""A classifier fitted to an artifact's vectors: regression or vote, and its calibration, from out of fold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedtune.calibration import accuracy_curve
+from embedtune.head import Head
+from embedtune.head_choice import Key, choose
+from embedtune.head_scorers import Both, Scorer
+from embedtune.judging.classified import Classified
+from embedtune.judging.logistic import STRENGTH, Logistic, fit_logistic
+from embedtune.judging.problem import Round
+from embedtune.judging.voting import Voters
+from embedtune.transforms import Identity, Linear
+from embedtune.tuners.items import LabelledItems
+from embedtune.tuners.leading import leading_axes
+from embedtune.types import Transform
+
+Values = NDArray[np.float64]
+Values32 = NDArray[np.float32]
+
+WORST = 1e4
+"""Condition number of a map beyond which there is no way back through its inverse."""
+
+STRENGTHS = (1.0, 10.0, 100.0)
+"""Inverse penalties of the regression that are tried out of fold."""
+
+SCALES = (10.0, 20.0, 40.0)
+"""Inverse temperatures of the vote that are tried out of fold."""
+
+MOST_VOTERS = 20_000
+"""Training items that a head keeps at most; with more it is a regression."""
+
+
+def fit_head(
+    problem: Classified,
+    transform: Transform,
+    *,
+    fitted: Sequence[Transform] | None = None,
+    seed: int = 0,
+    strengths: Sequence[float] = STRENGTHS,
+    scales: Sequence[float] = SCALES,
+    rounds: Sequence[Round] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Head:
+    """Fit a head on the mapped vectors of all training items; its kind and calibration from out of fold.
+
+    A regression is linear in the vectors, and so, but for the penalty, no better after a linear map
+    than before; and a map that has seen the labels makes it too sure of itself. So it is fitted to the
+    vectors as they were, and goes back to them through the map's inverse, where there is one. A vote
+    of the training items sees what the map did to neighbourhoods. What is taken says
+    :func:`~embedtune.head_choice.choose`.
+
+    Parameters
+    ----------
+    problem : Classified
+        The training items, without any that will judge the head.
+    transform : Transform
+        The map that the head comes after, fitted to all of them.
+    fitted : sequence of Transform, optional
+        The same map as each of ``problem.rounds(seed)`` has fitted it. Items look better separated to a
+        map that has seen their labels: without these, calibration is too sure of itself. Leave it out
+        only where the map has seen no labels.
+    seed : int
+        Which folds.
+    strengths : sequence of float
+        Inverse penalties of the regression to choose from.
+    scales : sequence of float
+        Inverse temperatures of the vote to choose from; none are tried with more than
+        :data:`MOST_VOTERS` items, as a head that votes keeps them all.
+    rounds : sequence of Round, optional
+        The folds, where they are there already; ``problem.rounds(seed)`` unless given.
+    progress : callable, optional
+        Called with ("head", fits done, fits in all).
+
+    Returns
+    -------
+    Head
+
+    References
+    ----------
+    Abstaining: Geifman and El-Yaniv 2017, Selective Classification for Deep Neural Networks
+    (arXiv:1705.08500), with one further error counted in place of their bound.
+    """
+    single, classes = problem.single, list(problem.items.classes)
+    rounds = problem.rounds(seed) if rounds is None else rounds
+    maps = [transform] * len(rounds) if fitted is None else list(fitted)
+    plain = problem.training(problem.everything)
+    everything, regression = _mapped(plain, transform), _Regression.before(transform, plain, single)
+    if not rounds:  # too few items for a single fold
+        return Head(regression.final(plain, everything, STRENGTH), classes, single)
+    keys: list[Key] = [("regression", strength) for strength in strengths]
+    if len(everything) <= MOST_VOTERS:
+        keys += [("vote", scale) for scale in scales]
+    logits: dict[Key, list[Values]] = {key: [] for key in keys}
+    truth: list[NDArray[np.bool_]] = []
+    total = len(rounds) * len(keys) + 1
+
+    def tell(done: int) -> None:
+        if progress:
+            progress("head", done, total)
+
+    for one, mapping in zip(rounds, maps, strict=True):
+        own = [problem.training(rows) for rows in (one.train, one.held)]
+        train, held = (_mapped(items, mapping) for items in own)
+        seen, asked = (regression.sees(*pair) for pair in zip(own, (train, held), strict=True))
+        last: Logistic | None = None
+        for number, (kind, value) in enumerate(keys):
+            tell(len(truth) * len(keys) + number)
+            if kind == "vote":
+                logits[kind, value].append(Voters(train, value, single).logits(held.vectors))
+                continue
+            last = fit_logistic(seen, strength=value, start=last, single=single)
+            logits[kind, value].append(last.logits(asked.vectors))
+        truth.append(held.labels.toarray() > 0)
+    tell(total - 1)
+    found = choose({key: np.concatenate(one) for key, one in logits.items()}, np.concatenate(truth), single)
+    scorers: dict[str, Logistic | Voters] = {
+        kind: Voters(everything, value, single)
+        if kind == "vote"
+        else regression.final(plain, everything, value)
+        for kind, value in found.keys
+    }
+    scorer: Scorer = next(iter(scorers.values()))
+    if len(scorers) == 2:
+        scorer = Both(scorers["regression"], scorers["vote"], found.temperatures)  # type: ignore[arg-type]
+    tell(total)
+    return Head(
+        scorer, classes, single, found.temperature, found.threshold, accuracy_curve(found.sure, found.right)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """What a regression is fitted to: vectors as they were, where there is a way back to them."""
+
+    single: bool
+    plain: bool
+    """Whether it sees vectors as they were before the map."""
+    back: Values32 | None = None
+    """The map's inverse, (d, d)."""
+    unit: bool = True
+    """Whether what the inverse gives has unit length."""
+    axes: Values32 | None = None
+    """Wide vectors are seen along their leading axes alone, (d, k): as good, and faster."""
+
+    @classmethod
+    def before(cls, transform: Transform, items: LabelledItems, single: bool) -> _Regression:
+        """See the items before ``transform``, if that can be undone."""
+        back, unit = _inverse(transform)
+        plain = back is not None or isinstance(transform, Identity)
+        axes = leading_axes(np.asarray(items.vectors, np.float32)) if plain else None
+        return cls(single, plain, back, unit, axes)
+
+    def sees(self, plain: LabelledItems, mapped: LabelledItems) -> LabelledItems:
+        """Give the vectors that it is fitted to, and asked of."""
+        if not self.plain:
+            return mapped
+        return plain if self.axes is None else plain.moved(plain.vectors @ self.axes)
+
+    def final(self, plain: LabelledItems, mapped: LabelledItems, strength: float) -> Logistic:
+        """Fit it to all items, for vectors as the map gives them."""
+        fitted = fit_logistic(self.sees(plain, mapped), strength=strength, single=self.single)
+        weights = fitted.weights if self.axes is None else fitted.weights @ self.axes.T
+        return replace(fitted, weights=weights, back=self.back, unit=self.unit)
+
+
+def _inverse(transform: Transform) -> tuple[Values32 | None, bool]:
+    """Give the inverse of a linear map of documents, (d, d), and whether what it gives has unit length.
+
+    None where the vectors are what they were, or there is no way back that float32 could follow.
+    """
+    if not isinstance(transform, Linear) or transform.document is None:
+        return None, True
+    matrix = transform.document.astype(np.float64)
+    if matrix.shape[0] != matrix.shape[1] or np.linalg.cond(matrix) > WORST:
+        return None, True
+    return np.linalg.inv(matrix).astype(np.float32), transform.normalise
+
+
+def _mapped(items: LabelledItems, transform: Transform) -> LabelledItems:
+    if isinstance(transform, Identity):
+        return items
+    return items.mapped(transform)

@@ -18,6 +18,15 @@ def literal(vector: Vectors) -> str:
     return "[" + ",".join(map(repr, vector.tolist())) + "]"
 
 
+def place(ctid: bytes) -> str:
+    """Give where a row lies as SQL text.
+
+    >>> place(bytes([0, 0, 1, 0, 0, 7]))
+    '(256,7)'
+    """
+    return f"({int.from_bytes(ctid[:4])},{int.from_bytes(ctid[4:])})"
+
+
 def decoded(values: list[bytes]) -> Vectors:
     """Read vectors as the server sends them: dimension, a zero, big-endian numbers. float32 (n, d)."""
     width = len(values[0])

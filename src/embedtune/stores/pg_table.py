@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import time
@@ -197,6 +198,10 @@ class PgTable:
             self._place,
             json.dumps(note, sort_keys=True),
         )
+
+    @property
+    def _trigger(self) -> str:
+        return f"embedtune_{hashlib.sha256(f'{self._oid} {self._column}'.encode()).hexdigest()[:12]}"
 
     @property
     def _place(self) -> str:

@@ -41,11 +41,11 @@ def encoded(vectors: Vectors, places: list[bytes], seen: list[bytes]) -> bytes:
         n,
         [
             *(("fields", ">i2"), ("l1", ">i4"), ("place", "V6"), ("l2", ">i4"), ("seen", "V4")),
-            *(("l3", ">i4"), ("d", ">i2"), ("zero", ">i2"), ("made", ">f4", (d,))),
+            *(("l3", ">i4"), ("d", ">i2"), ("zero", ">i2"), ("made", f"V{4 * d}")),
         ],
     )
     rows["fields"], rows["l1"], rows["l2"], rows["l3"], rows["d"] = 3, 6, 4, 4 + 4 * d, d
     rows["place"] = np.frombuffer(b"".join(places), "V6")
     rows["seen"] = np.frombuffer(b"".join(seen), "V4")
-    rows["made"] = vectors
-    return HEAD + rows.tobytes() + TAIL
+    rows["made"] = np.ascontiguousarray(vectors, ">f4").view(f"V{4 * d}")[:, 0]  # far faster than by number
+    return b"".join((HEAD, rows.data, TAIL))

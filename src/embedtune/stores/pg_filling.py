@@ -30,8 +30,11 @@ STAGE = (
 STAGE_BUFFERS = "64MB"
 """Memory of the server that keeps it from its disk."""
 
-PAGES_AHEAD = 2
+PAGES_AHEAD = 4
 """Batches that are read while another one is written."""
+
+WRITERS = 3
+"""Connections that write at once: while one waits for the disk, two cores have work."""
 
 
 class PgFilling(PgTable):
@@ -177,8 +180,8 @@ class PgFilling(PgTable):
 
     @property
     def writers(self) -> int:
-        """Two, which keep two cores of the server busy; one in the transaction that switches."""
-        return 1 if self._in_switch else 2
+        """Several, and one in the transaction that switches."""
+        return 1 if self._in_switch else WRITERS
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[psycopg.Connection[Any]]:

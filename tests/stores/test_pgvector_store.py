@@ -318,3 +318,32 @@ def seen(connection):
     connection.execute("select pg_sleep(0.3)")
     query = "select seq_tup_read from pg_stat_user_tables where relid = 'docs'::regclass"
     return connection.execute(query).fetchone()[0]
+
+
+def test_autovacuum_gives_way(connection, pgvector, tuned):
+    """One that would take a minute, as it often comes right after a version was filled."""
+    connection.execute("insert into docs select n, '', embedding from docs, generate_series(1000, 60000) n"
+                       " where id = 0")  # fmt: skip
+    connection.execute(
+        "alter table docs set (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,"
+        " autovacuum_vacuum_insert_threshold = 0, autovacuum_vacuum_insert_scale_factor = 0,"
+        " autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
+    )
+    connection.execute("alter system set autovacuum_naptime = 1")
+    connection.execute("select pg_reload_conf()")
+    try:
+        connection.execute("delete from docs where id > 1000 and id % 2 = 0")
+        working = "select count(*) from pg_stat_progress_vacuum where relid = 'docs'::regclass"
+        for _ in range(300):
+            if connection.execute(working).fetchone()[0]:
+                break
+            connection.execute("select pg_sleep(0.1)")
+        assert connection.execute(working).fetchone() == (1,)
+        store = stores.open_store(pgvector.url)
+        store.prepare("aaaa1111", WIDTH)
+        store.discard("aaaa1111")
+        store.close()
+    finally:
+        connection.execute("alter system reset autovacuum_naptime")
+        connection.execute("select pg_reload_conf()")
+        connection.execute("drop table docs")

@@ -1,4 +1,7 @@
-"""Peak memory of ``embedtune tune`` on a large memory-mapped collection, through the real command line.
+"""Peak memory of ``embedtune tune`` on a large collection, through the real command line.
+
+Parts: ``folder`` (memory-mapped files), ``numpy`` and ``pgvector`` (the documents read from a store, with
+``--memory``; Postgres is started here, in a temporary folder).
 
 Makes unit vectors in random clusters as ``vectors:FOLDER`` reads them, and labels: queries are noisy
 copies of documents through a random linear map, so that there is something to learn.
@@ -7,22 +10,33 @@ copies of documents through a random linear map, so that there is something to l
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from apply import HEAD, TAIL, connected, postgres
 from results import OUT, markdown, show, write_json, write_section
 
 from embedtune.types import Vectors
 
 BLOCK = 50_000
-BAR = 1.3
+HEADER = [
+    "vectors in",
+    "--memory",
+    "peak resident",
+    "of that, not mapped files",
+    "peak / vectors (bar: 1.3)",
+    "minutes",
+    "verdict",
+]
 
 
 class Run(NamedTuple):
@@ -37,42 +51,96 @@ class Run(NamedTuple):
 
 
 def main() -> None:
-    """Make the collection, tune on it, report the peak."""
+    """Make the collection, tune on it from each place, report the peaks."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)}")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--labels", type=int, default=10_000)
     parser.add_argument("--budget", default="10m")
+    parser.add_argument("--memory", default="2GB", help="what the parts that read a store may take")
     parser.add_argument(
         "--folder", type=Path, help="where the temporary folder goes; needs 5 GB for a million"
     )
     options = parser.parse_args()
+    done = OUT / "memory.json"
+    found = json.loads(done.read_text("utf-8")) if done.exists() else {}
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         folder = Path(place)
         make(folder, options.rows, options.dimension, options.labels)
         size = (folder / "vectors" / "documents.npy").stat().st_size
         size += (folder / "vectors" / "queries.npy").stat().st_size
-        run = _tune(folder, options.budget)
-        written = folder / "verdict.json"
-        verdict = json.loads(written.read_text("utf-8")) if written.exists() else {}
-    header = ["what", "figure"]
-    rows = [
-        [
-            "vectors",
-            f"{options.rows:,} x {options.dimension}, {options.labels:,} labels: {size / 1e6:,.0f} MB",
-        ],
-        ["ended with code", str(run.code)],
-        ["verdict", str(verdict.get("verdict", "–"))],
-        ["minutes", f"{run.seconds / 60:.1f}"],
-        ["peak resident memory", f"{run.peak / 1e6:,.0f} MB"],
-        ["of that, not mapped files, at most", f"{run.anonymous / 1e6:,.0f} MB"],
-        [f"peak / vectors (bar: {BAR})", f"{run.peak / size:.2f}"],
+        for part in options.parts or PARTS:
+            with PARTS[part](folder) as extra:
+                if extra:
+                    extra = [*extra, "--memory", options.memory]
+                run = _tune(folder, options.budget, part, extra)
+            found[part] = _row(options, part, run, size, folder / f"{part}.json")
+            write_json(done, found)
+            show("memory", HEADER, [found[part] for part in PARTS if part in found])
+    rows = [found[part] for part in PARTS if part in found]
+    write_section("memory", "Memory on a large collection", markdown(HEADER, rows))
+
+
+def _row(options: argparse.Namespace, part: str, run: Run, size: int, written: Path) -> list[str]:
+    """Give a line of the table."""
+    verdict = json.loads(written.read_text("utf-8")) if written.exists() else {}
+    return [
+        f"{part}, {options.rows:,} x {options.dimension}, {options.labels:,} labels: {size / 1e6:,.0f} MB",
+        "" if part == "folder" else options.memory,
+        f"{run.peak / 1e6:,.0f} MB",
+        f"{run.anonymous / 1e6:,.0f} MB",
+        f"{run.peak / size:.2f}",
+        f"{run.seconds / 60:.1f}",
+        str(verdict.get("verdict", f"ended with code {run.code}")),
     ]
-    show("memory", header, rows)
-    write_json(OUT / "memory.json", {"run": run._asdict(), "size": size, "verdict": verdict})
-    write_section("memory", "Memory on a large collection", markdown(header, rows))
+
+
+@contextlib.contextmanager
+def _folder(folder: Path) -> Iterator[list[str]]:
+    """Read the vectors where the base has them."""
+    yield []
+
+
+@contextlib.contextmanager
+def _numpy(folder: Path) -> Iterator[list[str]]:
+    """Read them as a store of files."""
+    yield ["--from-store", f"numpy://{folder / 'vectors'}"]
+
+
+@contextlib.contextmanager
+def _pgvector(folder: Path) -> Iterator[list[str]]:
+    """Read them from a table of Postgres."""
+    vectors = np.load(folder / "vectors" / "documents.npy", mmap_mode="r")
+    dimension, digits = vectors.shape[1], len(str(len(vectors))) + 1
+    kind = [
+        *(("n", ">i2"), ("l1", ">i4"), ("id", f"S{digits}"), ("l2", ">i4")),
+        *(("d", ">i2"), ("zero", ">i2"), ("v", ">f4", (dimension,))),
+    ]
+    with postgres() as uri, connected(uri) as connection:
+        connection.execute(f"create table docs (id char({digits}), embedding vector({dimension}))")
+        with connection.cursor().copy("copy docs from stdin (format binary)") as copy:
+            copy.write(HEAD)
+            for start in range(0, len(vectors), BLOCK):
+                part = vectors[start : start + BLOCK]
+                block = np.zeros(len(part), kind)
+                block["n"], block["l1"], block["l2"], block["d"] = 2, digits, 4 + 4 * dimension, dimension
+                block["id"] = [f"d{row}".ljust(digits) for row in range(start, start + len(part))]
+                block["v"] = part
+                copy.write(block.tobytes())
+            copy.write(TAIL)
+        connection.execute("alter table docs alter id type text")
+        connection.execute("alter table docs add primary key (id)")
+        yield ["--from-store", f"{uri}&table=docs&column=embedding"]
+
+
+PARTS: dict[str, Callable[[Path], AbstractContextManager[list[str]]]] = {
+    "folder": _folder,
+    "numpy": _numpy,
+    "pgvector": _pgvector,
+}
 
 
 def make(folder: Path, rows: int, dimension: int, labels: int, seed: int = 0) -> None:
@@ -105,7 +173,7 @@ def make(folder: Path, rows: int, dimension: int, labels: int, seed: int = 0) ->
     _write_lines(data / "qrels" / "train.tsv", ["query-id\tcorpus-id\tscore", *judged])
 
 
-def _tune(folder: Path, budget: str) -> Run:
+def _tune(folder: Path, budget: str, part: str, extra: list[str]) -> Run:
     command = [
         sys.executable,
         "-m",
@@ -115,9 +183,9 @@ def _tune(folder: Path, budget: str) -> Run:
         "--base",
         "vectors:vectors",
         "--out",
-        "tuned",
+        f"tuned-{part}",
     ]
-    command += ["--budget", budget, "--json", "verdict.json"]
+    command += ["--budget", budget, "--json", f"{part}.json", *extra]
     start = time.monotonic()
     with subprocess.Popen(command, cwd=folder) as process:
         peak = anonymous = 0

@@ -30,9 +30,11 @@ from embedtune.judging.classified import MULTI, SINGLE
 from embedtune.judging.comparison import Gain
 from embedtune.judging.correlation import CORRELATIONS
 from embedtune.judging.keeping import Keep, checked_share
+from embedtune.judging.labelled import MAP_AT_ONCE, POOL
 from embedtune.judging.metrics import parse_metric
 from embedtune.judging.slices import slice_gains, slices_of
 from embedtune.judging.verdict import FEWEST, Evaluation
+from embedtune.memory import check_memory, limited
 from embedtune.models import open_model
 from embedtune.parts import Sliced, spots_of
 from embedtune.reference import Reference
@@ -49,6 +51,7 @@ from embedtune.weights.reach import check_base, check_checkpoint, rung_of
 Progress = Callable[[str, int, int], None]
 
 
+@limited
 def fine_tune(
     *,
     base_model: str | Encoder | dict[str, Any],
@@ -73,6 +76,7 @@ def fine_tune(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     from_store: str | None = None,
+    memory: str | float | None = None,
     progress: Progress | None = None,
 ) -> Tuned:
     """Tune a base model to data, judge the result, and give the better of the two.
@@ -135,6 +139,9 @@ def fine_tune(
     from_store : str, optional
         URL of a store that has the documents' vectors: they are read there by id, and only queries are
         encoded. See :func:`embedtune.stores.open_store`.
+    memory : str or float, optional
+        What may be resident, ``"2GB"`` or bytes. A run that would take more is refused before anything is
+        encoded. Vectors from a store or a folder stay on disk, and are read in parts that fit.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -182,6 +189,8 @@ def fine_tune(
     encoder = base if from_store is None else _stored(from_store, base, dataset, progress)
     widths(dims, encoder.dimension)  # too many are told before the work
     check_base(rung, encoder)
+    sizes_of = len(dataset.documents), len(dataset.queries)
+    check_memory(encoder, *sizes_of, pool=POOL, at_once=MAP_AT_ONCE)
     found = collect(dataset, encoder, test=test, progress=progress)
     probes = None
     if found.labels >= FEWEST:

@@ -99,3 +99,15 @@ def test_tune_reads_the_documents_from_a_store(run, shifted, tmp_path):
     result = run("tune", data, "--base", f"vectors:{vectors}", "--from-store", url, "--out", tmp_path / "t")
     assert result.exit_code == 0, result.stderr
     assert "saved the tuned model" in result.stdout
+
+
+def test_tune_keeps_to_a_limit_on_memory_or_says_what_it_takes(run, shifted, tmp_path):
+    data, vectors = shifted
+    url = f"numpy://{vectors}"
+    command = ["tune", data, "--base", f"vectors:{vectors}", "--from-store", url, "--method", "linear"]
+    result = run(*command, "--out", tmp_path / "t", "--memory", "4GB")
+    assert result.exit_code == 0, result.stderr
+    for size, message in (("30MB", "GB of memory, and 0.03 GB are allowed"), ("much", "is no size above")):
+        result = run(*command, "--out", tmp_path / "u", "--memory", size)
+        assert result.exit_code == 2
+        assert message in " ".join(result.stderr.split())

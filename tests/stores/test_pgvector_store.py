@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import psycopg
@@ -271,3 +272,78 @@ def test_vectors_of_another_base_are_refused(pgvector, tuned, vectors):
     encoder = VectorsEncoder.from_arrays({"documents": (ids, np.ascontiguousarray(other))})
     with pytest.raises(StoreError, match="not those of the base"):
         stores.apply(Tuned(encoder, tuned.transform), pgvector.url)
+
+
+def test_a_password_that_is_refused_is_told_in_one_line_without_it(connection, pgvector):
+    """The server asks one role for a password; all others it trusts."""
+    (place,) = connection.execute("show hba_file").fetchone()
+    trusting = Path(place).read_text("utf-8")
+    connection.execute("drop role if exists locked")
+    connection.execute("create role locked login password 'right'")
+    Path(place).write_text("local all locked scram-sha-256\n" + trusting, "utf-8")
+    connection.execute("select pg_reload_conf()")
+    try:
+        with pytest.raises(StoreError, match='password authentication failed for user "locked"') as told:
+            stores.open_store(pgvector.url.replace("postgres:@", "locked:wr0ng@"))
+    finally:
+        Path(place).write_text(trusting, "utf-8")
+        connection.execute("select pg_reload_conf()")
+        connection.execute("drop role locked")
+    assert "wr0ng" not in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_batch_is_written_without_reading_the_whole_table(connection, pgvector):
+    """Rows read one after another are counted by the server once a connection has ended."""
+    connection.execute("insert into docs select n, '', embedding from docs, generate_series(1000, 6000) n"
+                       " where id = 0")  # fmt: skip
+    connection.execute("analyze docs")
+    rows = connection.execute("select count(*) from docs").fetchone()[0]
+    before = seen(connection)
+    store = stores.open_store(pgvector.url)
+    store.prepare("aaaa1111", WIDTH)
+    batches = 0
+    for batch in store.pending("aaaa1111", 200):
+        assert store.write("aaaa1111", batch.ids, batch.vectors, batch.marks) == len(batch.ids)
+        batches += 1
+    assert store.count("aaaa1111") == rows
+    store.discard("aaaa1111")
+    store.close()
+    assert batches >= 20
+    assert seen(connection) - before < 8 * rows  # once to read, once to write, a few times to count
+
+
+def seen(connection):
+    """Give how many rows of the table were read in its order."""
+    connection.execute("select pg_sleep(0.3)")
+    query = "select seq_tup_read from pg_stat_user_tables where relid = 'docs'::regclass"
+    return connection.execute(query).fetchone()[0]
+
+
+def test_autovacuum_gives_way(connection, pgvector, tuned):
+    """One that would take a minute, as it often comes right after a version was filled."""
+    connection.execute("insert into docs select n, '', embedding from docs, generate_series(1000, 60000) n"
+                       " where id = 0")  # fmt: skip
+    connection.execute(
+        "alter table docs set (autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,"
+        " autovacuum_vacuum_insert_threshold = 0, autovacuum_vacuum_insert_scale_factor = 0,"
+        " autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1)"
+    )
+    connection.execute("alter system set autovacuum_naptime = 1")
+    connection.execute("select pg_reload_conf()")
+    try:
+        connection.execute("delete from docs where id > 1000 and id % 2 = 0")
+        working = "select count(*) from pg_stat_progress_vacuum where relid = 'docs'::regclass"
+        for _ in range(300):
+            if connection.execute(working).fetchone()[0]:
+                break
+            connection.execute("select pg_sleep(0.1)")
+        assert connection.execute(working).fetchone() == (1,)
+        store = stores.open_store(pgvector.url)
+        store.prepare("aaaa1111", WIDTH)
+        store.discard("aaaa1111")
+        store.close()
+    finally:
+        connection.execute("alter system reset autovacuum_naptime")
+        connection.execute("select pg_reload_conf()")
+        connection.execute("drop table docs")

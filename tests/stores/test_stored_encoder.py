@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from embedtune import fine_tune, stores
 from embedtune.artifact import Tuned
+from embedtune.encoders.cache import cache_folder
 from embedtune.encoders.vectors import VectorsEncoder
-from embedtune.errors import DataError, StoreError
+from embedtune.errors import DataError, DiskFull, StoreError, UserError
+from embedtune.stores import stored
 from embedtune.stores.stored import StoredEncoder
 from embedtune.transforms import Linear
 
@@ -113,3 +117,24 @@ def test_a_map_that_makes_the_store_find_less_is_not_switched_to(pgvector, base,
     with pytest.raises(StoreError, match=r"would fall from 1\.0000 to 0\.0"):
         stores.apply(Tuned(base, Linear(document=turn)), pgvector.url, data=data)
     assert {k: v.tobytes() for k, v in pgvector.read().items()} == {k: v.tobytes() for k, v in old.items()}
+
+
+def test_a_disk_without_room_for_the_copy_is_one_line_and_leaves_nothing(parquet, base, monkeypatch):
+    class Full(type(Path("x"))):
+        def open(self, *args, **options):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = cache_folder() / "stores"
+    before = sorted(folder.glob("*")) if folder.exists() else []
+    monkeypatch.setattr(stored, "cache_folder", lambda: Full(folder.parent))
+    with pytest.raises(DiskFull, match="no room left on the disk for 600 vectors"):
+        StoredEncoder.of(parquet.url, base, None)
+    assert sorted(folder.glob("*")) == before
+
+
+def test_a_limit_on_memory_gives_the_same_map(parquet, base, data):
+    free = fine_tune(base_model=base, data=data, from_store=parquet.url, method="linear")
+    bound = fine_tune(base_model=base, data=data, from_store=parquet.url, method="linear", memory="4GB")
+    assert bound.transform.query.tobytes() == free.transform.query.tobytes()
+    with pytest.raises(UserError, match=r"are allowed; allow more$"):
+        fine_tune(base_model=base, data=data, from_store=parquet.url, method="linear", memory="20MB")

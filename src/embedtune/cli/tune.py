@@ -120,6 +120,13 @@ def tune(
             metavar="URL", help="Read the documents' vectors from a store, by id; encode only the queries."
         ),
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="What may be resident, as 2GB: vectors of a store or folder are read from disk in parts.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Save the tuned map whatever the verdict.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
@@ -202,6 +209,7 @@ def tune(
             checkpoint=checkpoint_folder(out),
             resume=resume,
             from_store=from_store,
+            memory=memory,
             progress=progress,
         )
     show_verdict(output, tuned.verdict.to_dict())

@@ -13,6 +13,7 @@ from embedtune.data.splits import folds, hold_out, seen, seen_share
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.judging.problem import FAR, Round
 from embedtune.mapped import gather, release
+from embedtune.memory import at_most
 from embedtune.search import positive_ranks, top_k
 from embedtune.tuners.base import TuningData
 from embedtune.types import Similarity, Transform, Vectors
@@ -209,7 +210,7 @@ class Labelled:
 
     def _ranks(self, transform: Transform) -> NDArray[np.int32]:
         queries = transform.queries(self.queries)
-        if self.documents.nbytes <= MAP_AT_ONCE:
+        if self.documents.nbytes <= at_most(MAP_AT_ONCE):
             documents = transform.documents(np.asarray(self.documents, np.float32), self.document_ids)
             return positive_ranks(queries, documents, self.relevance)
         return positive_ranks(

@@ -230,6 +230,7 @@ class _Apply:
                 self.version,
                 self.mapped,
                 asked=asked,
+                indexed=bool(index),
                 similarity=self.applied.searched,
                 batch=self.batch,
                 seed=self.seed,

@@ -18,6 +18,15 @@ def literal(vector: Vectors) -> str:
     return "[" + ",".join(map(repr, vector.tolist())) + "]"
 
 
+def place(ctid: bytes) -> str:
+    """Give where a row lies as SQL text.
+
+    >>> place(bytes([0, 0, 1, 0, 0, 7]))
+    '(256,7)'
+    """
+    return f"({int.from_bytes(ctid[:4])},{int.from_bytes(ctid[4:])})"
+
+
 def decoded(values: list[bytes]) -> Vectors:
     """Read vectors as the server sends them: dimension, a zero, big-endian numbers. float32 (n, d)."""
     width = len(values[0])
@@ -32,11 +41,11 @@ def encoded(vectors: Vectors, places: list[bytes], seen: list[bytes]) -> bytes:
         n,
         [
             *(("fields", ">i2"), ("l1", ">i4"), ("place", "V6"), ("l2", ">i4"), ("seen", "V4")),
-            *(("l3", ">i4"), ("d", ">i2"), ("zero", ">i2"), ("made", ">f4", (d,))),
+            *(("l3", ">i4"), ("d", ">i2"), ("zero", ">i2"), ("made", f"V{4 * d}")),
         ],
     )
     rows["fields"], rows["l1"], rows["l2"], rows["l3"], rows["d"] = 3, 6, 4, 4 + 4 * d, d
     rows["place"] = np.frombuffer(b"".join(places), "V6")
     rows["seen"] = np.frombuffer(b"".join(seen), "V4")
-    rows["made"] = vectors
-    return HEAD + rows.tobytes() + TAIL
+    rows["made"] = np.ascontiguousarray(vectors, ">f4").view(f"V{4 * d}")[:, 0]  # far faster than by number
+    return b"".join((HEAD, rows.data, TAIL))

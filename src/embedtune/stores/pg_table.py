@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import re
 import time
@@ -24,6 +25,9 @@ OWN = ("table", "column", "id", "text")
 
 WAITS = 40
 """Tries to get a lock on the table, half a second each, before giving up: readers never queue for longer."""
+
+VACUUM_GIVES_WAY = "3s"
+"""More than ``deadlock_timeout``, a second unless it was set."""
 
 NOTES = "embedtune_versions"
 """The table that says which artifact is live in which column."""
@@ -158,11 +162,15 @@ class PgTable:
     def _alone(self, mode: str, work: Callable[[], None]) -> None:
         """Do ``work`` in a transaction that holds the table; others never queue behind it for long.
 
-        Where a lock is not had within half a second, everything is undone and tried again.
+        Where a lock is not had within half a second, everything is undone and tried again. The first lock
+        stops neither readers nor writers and may take longer: autovacuum, which often comes after so many
+        changes, is made to give way by whoever has waited for ``deadlock_timeout``.
         """
         for attempt in range(WAITS):
             try:
                 with self._connection.transaction():
+                    self._run(f"set local lock_timeout = '{VACUUM_GIVES_WAY}'")
+                    self._run(self._sql("lock table {t} in share update exclusive mode"))
                     self._run("set local lock_timeout = '500ms'")
                     self._run(sql.SQL("lock table {} in {} mode").format(self._name, sql.SQL(mode)))
                     work()
@@ -197,6 +205,10 @@ class PgTable:
             self._place,
             json.dumps(note, sort_keys=True),
         )
+
+    @property
+    def _trigger(self) -> str:
+        return f"embedtune_{hashlib.sha256(f'{self._oid} {self._column}'.encode()).hexdigest()[:12]}"
 
     @property
     def _place(self) -> str:

@@ -28,6 +28,9 @@ SAMPLE = 1000
 QUERIES = 100
 """Stored rows that are searched for where there are no labelled queries."""
 
+EXACT_QUERIES = 10
+"""The same where there is no index: each search reads every row, and misses none."""
+
 LABELLED = 500
 """Labelled queries that are searched for, at most."""
 
@@ -92,6 +95,7 @@ def verify(
     mapped: DocumentMap,
     *,
     asked: Asked | None,
+    indexed: bool,
     similarity: Similarity,
     batch: int,
     seed: int,
@@ -108,7 +112,7 @@ def verify(
     """
     rows = _count(store, version, catch_up)
     if asked is None:
-        asked = _stored_queries(store, mapped, similarity, batch)
+        asked = _stored_queries(store, mapped, similarity, batch, QUERIES if indexed else EXACT_QUERIES)
     sample, before, exact = _one_pass(store, mapped, asked, batch, seed, tell)
     checksum = _compare(store, version, mapped, sample) if store.readable else ""
     if not store.searchable:
@@ -166,11 +170,13 @@ def _failed(store: Store, what: str) -> NoReturn:
     )
 
 
-def _stored_queries(store: Store, mapped: DocumentMap, similarity: Similarity, batch: int) -> Asked:
+def _stored_queries(
+    store: Store, mapped: DocumentMap, similarity: Similarity, batch: int, count: int
+) -> Asked:
     """Take a few of the first rows as queries, where there are none with labels."""
     with closing(store.scan(batch)) as rows:
         first = next(rows)
-    chosen = np.unique(np.linspace(0, len(first.ids) - 1, QUERIES).astype(int))
+    chosen = np.unique(np.linspace(0, len(first.ids) - 1, count).astype(int))
     vectors = np.array(first.vectors[chosen])
     if similarity == "cosine":
         vectors = unit_length(vectors)

@@ -90,7 +90,7 @@ class Team:
         failure: Exception | None = None
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again below, once the others know
             failure = error
         code = WELL if failure is None else OUT_OF_MEMORY if ran_out(failure) else FAILED
         worst = torch.tensor([code])

@@ -224,7 +224,7 @@ class TransformerTower:
         try:
             with torch.enable_grad():
                 self(np.arange(min(2, len(self.tokens.lengths)))).sum().backward()  # type: ignore[no-untyped-call]
-        except Exception as error:  # whatever a compiler may raise
+        except Exception as error:  # noqa: BLE001 - whatever a compiler of the day raises
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             log.warning("the layers run without being compiled: %s", reason)
             for layer in self._trained_layers():

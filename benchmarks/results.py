@@ -29,6 +29,7 @@ SECTIONS = (
     "speed",
     "encoding",
     "weights",
+    "weights-memory",
     "memory",
     "api",
     "apply",

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -57,7 +58,7 @@ class TransformerEncoder:
     similarity : {"cosine", "dot"}, optional
         Instead of the model's own.
     device : str, optional
-        What torch calls the device; the best one present unless given.
+        What torch calls the device; that of ``EMBEDTUNE_DEVICE``, or the best one present, unless given.
     batch_tokens : int
         Tokens of a batch, padding included.
 
@@ -93,7 +94,8 @@ class TransformerEncoder:
             if prompt is not None:
                 self.prompts[kind] = prompt
         self.max_tokens = _limit(max_tokens, self._files.max_tokens)
-        self._device, self._batch_tokens = device, batch_tokens
+        self._device = device or os.environ.get("EMBEDTUNE_DEVICE") or None
+        self._batch_tokens = batch_tokens
         self._counter = TokenCounter.of(self._files.tokenizer_file)
 
     def _check_installed(self) -> None:

@@ -48,6 +48,8 @@ class Method:
     """Bytes of activations up to which a step goes through the model once; above that, twice but in parts."""
     precision: str = "auto"
     """``"float32"``, ``"bfloat16"``, or ``"auto"``: whichever is measured to be faster by a quarter."""
+    compile: bool | str = "auto"
+    """Whether torch compiles the trained layers: True, False, or ``"auto"``: in a long run on a GPU."""
     checkpoint_every: float = 60.0
     """Seconds between two checkpoints."""
     layers: int = 0

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from embedtune.errors import DiskFull
+from embedtune.weights.device import moved, ran_out
 from embedtune.weights.texts import Rows
 from embedtune.weights.tower import Tell
 
@@ -69,25 +70,54 @@ class Prefix:
         self._rows: np.ndarray[Any, np.dtype[np.float16]] | None = None
 
     def compute(self, tell: Tell | None = None) -> None:
-        """Run every text through the lower layers.
+        """Run every text through the lower layers; where several processes train, each runs its share.
 
         Raises
         ------
         DiskFull
             When the activations do not fit on the disk.
         """
-        from embedtune.weights.transformer import swapped
+        team, tokens = self.tower.team, self.tower.tokens
+        rank, size = (0, 1) if team is None else (team.rank, team.size)
+        together: Any = contextlib.nullcontext if team is None else team.together
+        with together():
+            if rank == 0:
+                self._make()
+        with together():
+            kept = np.memmap(self.path, np.float16, "r+", shape=self._shape)  # all on one machine
+            batches = tokens.batches(np.arange(len(tokens.lengths)), self.tower.method.tokens)
+            mine = batches[rank::size] or batches[:1]
+            count, done = sum(len(rows) for rows in mine), 0
+            with self._running() as found:
+                for rows in mine:
+                    if tell:
+                        tell(done, count)
+                    self._store(kept, rows, found)
+                    done += len(rows)
+            kept.flush()
+        self._rows = kept
 
-        tokens = self.tower.tokens
+    @property
+    def _shape(self) -> tuple[int, int]:
         width = int(self.tower.model[0].auto_model.config.hidden_size)
-        shape = (int(tokens.starts[-1]), width)
+        return max(int(self.tower.tokens.starts[-1]), 1), width
+
+    def _make(self) -> None:
+        """Make the file, of zeros."""
+        needed = 2 * self._shape[0] * self._shape[1]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self.path.parent).free < 2.2 * shape[0] * width:
+        if shutil.disk_usage(self.path.parent).free < 1.1 * needed:
             raise DiskFull(
-                f"no room for {2 * shape[0] * width / 1e9:.1f} GB of activations in {self.path.parent}: "
+                f"no room for {needed / 1e9:.1f} GB of activations in {self.path.parent}: "
                 "free some, set EMBEDTUNE_CACHE_DIR, or take method full"
             )
-        kept = np.memmap(self.path, np.float16, "w+", shape=(max(shape[0], 1), width))
+        np.memmap(self.path, np.float16, "w+", shape=self._shape).flush()
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[list[Any]]:
+        """Run the lower layers alone; what the last of them gives is put into the list."""
+        from embedtune.weights.transformer import swapped
+
         found: list[Any] = []
         hook = self.stack[self.count - 1].register_forward_hook(lambda _m, _i, out: found.append(out))
         above = {place: self._skipped[place] for place in range(self.count, len(self.stack))}
@@ -95,28 +125,31 @@ class Prefix:
             layer.give(None, as_tuple=False)
         try:
             with torch.inference_mode(), self.tower.mixed(), swapped(self.stack, above):
-                count, done = len(tokens.lengths), 0
-                for rows in tokens.batches(np.arange(count), self.tower.method.tokens):
-                    if tell:
-                        tell(done, count)
-                    self._run(rows)
-                    out = found.pop()
-                    self._as_tuple = isinstance(out, tuple)
-                    self._store(kept, rows, out[0] if isinstance(out, tuple) else out)
-                    done += len(rows)
+                yield found
         finally:
             hook.remove()
-        kept.flush()
-        self._rows = kept
 
-    def _run(self, rows: Rows) -> None:
-        self.tower.model[0](self.tower.features(rows))
-
-    def _store(self, kept: Any, rows: Rows, hidden: torch.Tensor) -> None:
+    def _store(self, kept: Any, rows: Rows, found: list[Any]) -> None:
+        """Run some texts, in halves where memory runs out, and keep what is found."""
+        try:
+            self._run(rows)
+        except (MemoryError, RuntimeError) as error:
+            if not ran_out(error) or len(rows) == 1:
+                raise
+            found.clear()
+            for half in np.array_split(rows, 2):
+                self._store(kept, half, found)
+            return
+        out = found.pop()
+        self._as_tuple = isinstance(out, tuple)
+        hidden = out[0] if isinstance(out, tuple) else out
         tokens, values = self.tower.tokens, hidden.to("cpu", torch.float16).numpy()
         for place, row in enumerate(rows):
             start, end = tokens.starts[row], tokens.starts[row + 1]
             kept[start:end] = values[place, self.tower.place(int(end - start), values.shape[1])]
+
+    def _run(self, rows: Rows) -> None:
+        self.tower.model[0](self.tower.features(rows))
 
     @contextlib.contextmanager
     def below(self, rows: Rows) -> Iterator[None]:
@@ -128,13 +161,13 @@ class Prefix:
             raise ValueError("nothing has been computed")
         lengths = tokens.lengths[rows]
         width = max(int(lengths.max(initial=1)), 1)
-        hidden = np.zeros((len(rows), width, stored.shape[1]), np.float32)
+        hidden = np.zeros((len(rows), width, stored.shape[1]), np.float16)
         for place, row in enumerate(rows):
             where = self.tower.place(int(lengths[place]), width)
             hidden[place, where] = stored[tokens.starts[row] : tokens.starts[row + 1]]
         for layer in self._skipped[: self.count]:
             layer.give(None, as_tuple=self._as_tuple)
-        given = torch.from_numpy(hidden).to(self.tower.device)
+        given = moved(torch.from_numpy(hidden), self.tower.device).float()
         self._skipped[self.count - 1].give(given, as_tuple=self._as_tuple)
         with swapped(self.stack, {place: self._skipped[place] for place in range(self.count)}):
             yield

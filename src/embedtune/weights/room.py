@@ -44,7 +44,12 @@ def needed(folder: Path, method: Method) -> float | None:
 
 
 def available() -> float:
-    """Bytes of memory that are free; infinite where the system does not say."""
+    """Bytes of memory that are free where training runs; infinite where the system does not say."""
+    from embedtune.weights.device import device_of, free_memory
+
+    on_gpu = free_memory(device_of())
+    if on_gpu is not None:
+        return on_gpu
     with contextlib.suppress(OSError):
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
         if found:

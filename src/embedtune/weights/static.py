@@ -40,6 +40,7 @@ class StaticTower:
         self.table = nn.Parameter(torch.empty(0, encoder.dimension))
         self.tokens = Tokens.of([])
         self.per_token = 8.0 * encoder.dimension
+        self.team = None  # one process is fast enough
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Give the rows that are trained."""

@@ -11,6 +11,8 @@ from embedtune.weights.texts import Rows, Texts, Tokens
 if TYPE_CHECKING:
     import torch
 
+    from embedtune.weights.spread import Team
+
 Tell = Callable[[int, int], None]
 """Called with (texts done, texts in all)."""
 
@@ -20,6 +22,8 @@ class Tower(Protocol):
 
     tokens: Tokens
     """Of the texts that were given last."""
+    team: Team | None
+    """The processes that train it together, where there are several."""
 
     @property
     def per_token(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,13 +17,19 @@ from embedtune.encoders.model_folder import ModelFolder, tensor_shapes
 from embedtune.encoders.transformer import TransformerEncoder, _quiet
 from embedtune.errors import UserError
 from embedtune.extras import need
+from embedtune.weights.device import device_of, moved
 from embedtune.weights.methods_base import Method
 from embedtune.weights.prefix import Prefix
+from embedtune.weights.spread import Team
+from embedtune.weights.spread_parts import announce
 from embedtune.weights.texts import Rows, Texts, Tokens
 from embedtune.weights.tower import Tell
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*", "config.json")
 """What of the base's transformer is written anew."""
+
+
+log = logging.getLogger(__name__)
 
 
 class TransformerTower:
@@ -39,7 +46,9 @@ class TransformerTower:
     method : Method
         What of it is trained.
     device : str, optional
-        What torch calls the device; the best one present unless given.
+        What torch calls the device; see :func:`~embedtune.weights.device.device_of`.
+    team : Team, optional
+        The processes that train together.
 
     Raises
     ------
@@ -47,15 +56,22 @@ class TransformerTower:
         When the model has no layers, fewer than are to be trained, or two ways through it.
     """
 
-    def __init__(self, encoder: TransformerEncoder, method: Method, *, device: str | None = None) -> None:
+    def __init__(
+        self,
+        encoder: TransformerEncoder,
+        method: Method,
+        *,
+        device: str | None = None,
+        team: Team | None = None,
+    ) -> None:
         library: Any = need("sentence_transformers", extra="weights", who=f"method {method.name!r}")
-        self.encoder, self.method = encoder, method
+        self.encoder, self.method, self.team = encoder, method, team
         if encoder.folder is None or ModelFolder.read(encoder.folder).routed:
             raise UserError(
                 f"{encoder.name} has different ways for queries and documents, which cannot be tuned",
                 fix="tune an adapter on it: method linear, or auto without a budget",
             )
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = device_of(device or encoder._device)
         with _quiet():
             self.model: Any = library.SentenceTransformer(
                 str(encoder.folder),
@@ -68,6 +84,8 @@ class TransformerTower:
         self.model.eval()
         self.tokens = Tokens.of([])
         self.autocast: torch.dtype | None = None
+        self.compiled = False
+        """Whether the trained layers are compiled."""
         self._prompt_lengths: list[int] = []
         self._features: dict[str, Any] = {}
         self._prefix: Prefix | None = None
@@ -80,6 +98,11 @@ class TransformerTower:
         """Bytes of activations that a backward pass keeps, a token: about 24 widths a trained layer."""
         trained = self.method.layers or len(self.stack)
         return 4.0 * 24 * int(self.model[0].auto_model.config.hidden_size) * trained
+
+    @property
+    def dimension(self) -> int:
+        """Width of the vectors."""
+        return self.encoder.dimension
 
     def _choose(self, method: Method) -> None:
         """Say which weights train."""
@@ -116,12 +139,16 @@ class TransformerTower:
 
     def read(self, texts: Texts, folder: Path, tell: Tell | None = None) -> None:
         """Tokenise the texts, and compute what the lower layers make of them."""
+        if self.team is not None and self.team.rank == 0:
+            announce(self.team, self, texts, folder)
         lists, group = self._tokenise(texts)
         self.tokens = Tokens.of(lists, group)
         below = len(self.stack) - self.method.layers
         if self.method.layers and below and self.method.name == "layers":
             self._prefix = Prefix(self, self.stack, below, folder)
             self._prefix.compute(tell)
+        if self.team is not None:
+            self.team.underway = False
 
     def _tokenise(self, texts: Texts) -> tuple[list[list[int]], Rows]:
         lists: list[list[int]] = [[] for _ in range(len(texts))]
@@ -163,7 +190,7 @@ class TransformerTower:
         if length:
             made["prompt_length"] = length
         return {
-            name: value.to(self.device) if isinstance(value, torch.Tensor) else value
+            name: moved(value, self.device) if isinstance(value, torch.Tensor) else value
             for name, value in made.items()
         }
 
@@ -184,6 +211,30 @@ class TransformerTower:
         if self.encoder.similarity == "cosine":
             vectors = nn.functional.normalize(vectors, dim=1)
         return vectors
+
+    def compile(self, backend: str = "inductor") -> None:
+        """Have torch compile the trained layers, and try them; where that fails they run as they are.
+
+        Layer by layer, as they are alike: one is compiled, and the rest reuse it.
+        """
+        for layer in self._trained_layers():
+            layer.compile(dynamic=True, backend=backend)
+        self.compiled = True
+        kept = {name: p.grad for name, p in self.trained().items()}
+        try:
+            with torch.enable_grad():
+                self(np.arange(min(2, len(self.tokens.lengths)))).sum().backward()  # type: ignore[no-untyped-call]
+        except Exception as error:  # noqa: BLE001 - whatever a compiler of the day raises
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            log.warning("the layers run without being compiled: %s", reason)
+            for layer in self._trained_layers():
+                layer._compiled_call_impl = None
+            self.compiled = False
+        for name, parameter in self.trained().items():
+            parameter.grad = kept[name]
+
+    def _trained_layers(self) -> list[nn.Module]:
+        return list(self.stack)[-self.method.layers if self.method.layers else 0 :]
 
     def mixed(self) -> Any:
         """Give the context in which matrix products run in the chosen precision."""

@@ -30,9 +30,10 @@ def tower_of(method: Method, encoder: Encoder) -> Tower:
         from embedtune.weights.static import StaticTower
 
         return StaticTower(inner)
+    from embedtune.weights.spread import team
     from embedtune.weights.transformer import TransformerTower
 
-    return TransformerTower(inner, method)
+    return TransformerTower(inner, method, team=team())
 
 
 def material_of(method: Method, asked: Asked, round_: Round) -> Material:

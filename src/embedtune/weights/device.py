@@ -1,0 +1,105 @@
+"""Where training runs: the device, what fits on it, and how numbers get there."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+
+from embedtune.errors import UserError
+
+VARIABLE = "EMBEDTUNE_DEVICE"
+"""Environment variable that names the device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
+
+SHARE = 0.4
+"""Share of a GPU's free memory that activations may take."""
+
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "defaultcpuallocator")
+"""What torch says where memory has run out."""
+
+LARGEST = 65_536
+"""Tokens that go through the model at once on a GPU, at most."""
+
+
+def device_of(asked: str | None = None) -> torch.device:
+    """Give the device to train on: the one asked for, that of ``EMBEDTUNE_DEVICE``, a GPU, or the processor.
+
+    Where several processes were started on a machine with GPUs, each takes its own.
+
+    Raises
+    ------
+    UserError
+        When there is no such device.
+    """
+    given = asked or os.environ.get(VARIABLE, "").strip() or None
+    where = None if asked else VARIABLE
+    if given is None:
+        given = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(given)
+    except RuntimeError:
+        raise UserError(
+            f"there is no device called {given!r}", where=where, fix="choose cpu or cuda"
+        ) from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("torch finds no GPU", where=where, fix="choose cpu, or install torch with CUDA")
+        count = torch.cuda.device_count()
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % count)
+        elif device.index >= count:
+            raise UserError(f"there is no {given}: torch finds {count}", where=where, fix="choose another")
+    return device
+
+
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Give a tensor on the device; to a GPU it goes from pinned memory while the processor works on."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def free_memory(device: torch.device) -> float | None:
+    """Bytes that are free on a GPU; None on anything else."""
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+def fitting(tower: Any, tokens: int, whole: float) -> tuple[int, float]:
+    """Give the tokens of a part and the bytes of a whole step: as set, or more on a GPU with room.
+
+    Parameters
+    ----------
+    tower : Tower
+        Its weights are on the device already.
+    tokens, whole
+        As in the settings.
+    """
+    free = free_memory(getattr(tower, "device", torch.device("cpu")))
+    if free is None:
+        return tokens, whole
+    room = max(whole, SHARE * free)
+    return max(tokens, min(int(room / tower.per_token / 2), LARGEST)), room
+
+
+def ran_out(error: Exception) -> bool:
+    """Whether an error says that memory has run out.
+
+    Examples
+    --------
+    >>> ran_out(RuntimeError("CUDA out of memory"))
+    True
+    """
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in said for words in OUT_OF_MEMORY)
+
+
+def wait(tower: Any) -> None:
+    """Wait until a GPU has done what it was given, so that time can be taken."""
+    if getattr(tower, "device", torch.device("cpu")).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def worth_compiling(asked: bool | str, device: torch.device, steps: int, least: int) -> bool:
+    """Whether the layers are to be compiled: as asked, or, for ``"auto"``, in a long run on a GPU."""
+    return asked is True or (asked == "auto" and device.type == "cuda" and steps >= least)

@@ -1,0 +1,171 @@
+"""Where training runs: which device, how much of it, and layers that are compiled."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from embedtune.encoders.transformer import TransformerEncoder
+from embedtune.errors import UserError
+from embedtune.weights import device, room
+from embedtune.weights.device import device_of, fitting, moved, worth_compiling
+from embedtune.weights.material.base import Step
+from embedtune.weights.methods import Full, Layers
+from embedtune.weights.step import Memory, gradients
+from embedtune.weights.texts import Texts
+from embedtune.weights.transformer import TransformerTower
+
+TEXTS = ["heart attack", "the red eye of a cold", "pain in the head", "high blood pressure in the kidney"]
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that there are four GPUs of 80 GB, of which half is free."""
+    monkeypatch.delenv("EMBEDTUNE_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: (40 * 10**9, 80 * 10**9))
+
+
+def test_the_device_is_that_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDTUNE_DEVICE", "meta")
+    assert device_of() == torch.device("meta")
+    assert device_of("cpu") == torch.device("cpu")  # what is asked for goes before
+    monkeypatch.setenv("EMBEDTUNE_DEVICE", " ")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of() == torch.device("cpu")
+
+
+@pytest.mark.usefixtures("gpus")
+def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert device_of() == torch.device("cuda", 0)
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert device_of() == torch.device("cuda", 3)
+    assert device_of("cuda:1") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "5")  # more processes than GPUs
+    assert device_of("cuda") == torch.device("cuda", 1)
+    monkeypatch.setenv("EMBEDTUNE_DEVICE", "cpu")
+    assert device_of() == torch.device("cpu")
+    with pytest.raises(UserError, match=r"there is no cuda:4: torch finds 4; choose another"):
+        device_of("cuda:4")
+
+
+def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("EMBEDTUNE_DEVICE", "cuda")
+    with pytest.raises(UserError, match="EMBEDTUNE_DEVICE: torch finds no GPU; choose cpu"):
+        device_of()
+    monkeypatch.setenv("EMBEDTUNE_DEVICE", "gpu")
+    with pytest.raises(
+        UserError, match="EMBEDTUNE_DEVICE: there is no device called 'gpu'; choose cpu or cuda"
+    ):
+        device_of()
+
+
+class Remembers:
+    """Stands for a tensor; remembers what is done with it."""
+
+    def __init__(self) -> None:
+        self.done: list[Any] = []
+
+    def pin_memory(self) -> Remembers:
+        self.done.append("pinned")
+        return self
+
+    def to(self, where: torch.device, **options: Any) -> Remembers:
+        self.done.append((where.type, options))
+        return self
+
+
+def test_what_goes_to_a_gpu_is_pinned_and_not_waited_for() -> None:
+    tensor: Any = Remembers()
+    moved(tensor, torch.device("cuda", 0))
+    assert tensor.done == ["pinned", ("cuda", {"non_blocking": True})]
+    tensor.done.clear()
+    moved(tensor, torch.device("cpu"))
+    assert tensor.done == [("cpu", {})]
+
+
+class Model:
+    """Has what decides how much fits."""
+
+    per_token = 200_000.0
+
+    def __init__(self, where: str) -> None:
+        self.device = torch.device(where)
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_gpu_takes_more_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fitting(Model("cpu"), 4096, 1.5e9) == (4096, 1.5e9)
+    assert fitting(Model("cuda:0"), 4096, 1.5e9) == (40_000, 16e9)  # .4 of what is free, half of it a part
+    monkeypatch.setattr(device, "free_memory", lambda where: 1e9)
+    assert fitting(Model("cuda:0"), 4096, 1.5e9) == (4096, 1.5e9)  # what does not fit is found out
+
+
+@pytest.mark.usefixtures("gpus")
+def test_a_model_has_to_fit_where_it_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert room.available() == 40e9
+    monkeypatch.setenv("EMBEDTUNE_DEVICE", "cpu")
+    assert room.available() != 40e9
+
+
+def test_layers_are_compiled_as_asked_or_in_long_runs_on_a_gpu() -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    assert [worth_compiling("auto", one, steps, 500) for one in (cpu, gpu) for steps in (499, 500)] == [
+        False, False, False, True,
+    ]  # fmt: skip
+    assert worth_compiling(True, cpu, 1, 500)
+    assert not worth_compiling(False, gpu, 10**6, 500)
+
+
+def ready(base: Path, method: Any, folder: Path) -> TransformerTower:
+    tower, texts = TransformerTower(TransformerEncoder(base), method, device="cpu"), Texts()
+    texts.add(TEXTS)
+    tower.read(texts, folder)
+    return tower
+
+
+def taken(tower: TransformerTower) -> dict[str, torch.Tensor]:
+    gradients(tower, Step(np.arange(4), lambda v: ((v @ v.T) ** 2).sum()), Memory(24, 0.0))
+    found = {name: p.grad for name, p in tower.trained().items() if p.grad is not None}
+    for p in tower.trained().values():
+        p.grad = None
+    return found
+
+
+@pytest.mark.parametrize("method", [Full(), Layers(layers=1)])
+def test_compiled_layers_give_the_same_gradients(deep_model: Path, tmp_path: Path, method: Any) -> None:
+    tower = ready(deep_model, method, tmp_path)
+    plain = taken(tower)
+    tower.compile(backend="aot_eager")
+    assert tower.compiled
+    compiled = [layer for layer in tower.stack if layer._compiled_call_impl is not None]
+    assert len(compiled) == (method.layers or 2)
+    found = taken(tower)
+    assert set(found) == set(plain)
+    for name in plain:
+        torch.testing.assert_close(found[name], plain[name], rtol=1e-4, atol=1e-5)
+
+
+def test_layers_that_cannot_be_compiled_run_as_they_are(
+    deep_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tower = ready(deep_model, Full(), tmp_path)
+    plain = taken(tower)
+
+    def broken(graph: Any, inputs: Any) -> Any:
+        raise NotImplementedError("no compiler here")
+
+    with caplog.at_level(logging.WARNING, logger="embedtune"):
+        tower.compile(backend=broken)
+    assert not tower.compiled
+    assert "run without being compiled" in caplog.text
+    assert "no compiler here" in caplog.text
+    for name, gradient in taken(tower).items():
+        assert torch.equal(gradient, plain[name])

@@ -39,6 +39,8 @@ from embedtune.reference import Reference
 from embedtune.sameness import check_sameness, threshold_of
 from embedtune.settings import settings_of
 from embedtune.sizes import Dims, checked_dims, widths, with_sizes
+from embedtune.teachers import open_teacher
+from embedtune.teachers.teach import teach
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 from embedtune.tuners.base import Budget
@@ -64,6 +66,8 @@ def fine_tune(
     unlabelled: bool = False,
     slices: Sequence[str] = (),
     writer: QueryWriter | None = None,
+    teacher: Any = None,
+    queries: Sequence[str] | str | Path = (),
     keep: float | None = None,
     same_at: float | None = None,
     precision: float | None = None,
@@ -113,6 +117,12 @@ def fine_tune(
     writer : QueryWriter, optional
         With ``unlabelled``: has a language model write queries for each text instead, see
         :class:`embedtune.data.written.QueryWriter`; ``writer.estimate(data)`` says what that costs.
+    teacher : str, path, Encoder, mapping or Teacher, optional
+        For retrieval: what knows more than the base and labels queries that have no judgement. A larger
+        model or an API, as ``base_model`` takes them, ``"cross-encoder:NAME"``, or a file of scores; see
+        :func:`embedtune.teachers.open_teacher`. Its labels train and never judge.
+    queries : sequence of str, or path
+        With ``teacher``: texts of more queries without labels, or a file of them.
     keep : float, optional
         Share, from 0 to 1, of the neighbours of some 300 general sentences that the map has to keep, or of
         items of the data where the base reads no texts. Each candidate is followed only so far before it is
@@ -168,6 +178,9 @@ def fine_tune(
         what = f"keep and dims are for maps, and method {method!r} tunes weights"
         raise UserError(what, fix="leave one of them out")
     clock = Clock(started)
+    knows = None if teacher is None else open_teacher(teacher)
+    if queries and knows is None:
+        raise UserError("queries without labels are for a teacher", fix="give one, or leave them out")
 
     dataset = _labels(data, unlabelled, writer, task, roles, slices, progress)
     dataset, test = _with_test(dataset, test, task=task, roles=roles, slices=slices)
@@ -179,9 +192,21 @@ def fine_tune(
     clock.stop("read")
 
     base = load_encoder(base_model)
+    given = dataset
     encoder = base if from_store is None else _stored(from_store, base, dataset, progress)
     widths(dims, encoder.dimension)  # too many are told before the work
     check_base(rung, encoder)
+    if knows is not None:
+        training = [name for name in dataset.splits if test == "none" or name not in (test, HELD_OUT)]
+        dataset = teach(
+            dataset,
+            knows,
+            encoder=encoder,
+            training=training,
+            queries=queries,
+            scores_serve=rung is not None or budget is not None,
+            progress=progress,
+        )
     found = collect(dataset, encoder, test=test, progress=progress)
     probes = None
     if found.labels >= FEWEST:
@@ -240,7 +265,7 @@ def fine_tune(
         verdict=verdict,
         metrics={"metric": deciding, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)},
         data={
-            "fingerprint": dataset.fingerprint,
+            "fingerprint": given.fingerprint,
             "task": dataset.task,
             "counts": {
                 "queries": len(dataset.queries),
@@ -267,6 +292,7 @@ def fine_tune(
             dims=dims,
             most_bytes=most_bytes,
             layers=layers,
+            teacher=None if knows is None else knows.name,
         ),
     )
 

@@ -33,6 +33,7 @@ from embedtune.cli.options import (
 )
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
+from embedtune.cli.teaching import Teacher, TeacherApiBase, Unlabelled, teaching
 from embedtune.cli.verdict import show_verdict
 from embedtune.cli.writing import (
     ApiTimeout,
@@ -84,6 +85,9 @@ def tune(
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     yes: Yes = False,
+    teacher: Teacher = None,
+    teacher_api_base: TeacherApiBase = None,
+    queries: Unlabelled = None,
     keep: Annotated[
         float | None,
         typer.Option(
@@ -180,6 +184,7 @@ def tune(
     options = engine_options(engine, dataset)
     if write_queries is None:  # else the API is that of the model that writes
         options |= api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    taught = teaching(teacher, teacher_api_base, queries, options, (api_key_env, max_cost, prices))
     with StageProgress() as progress:
         tuned = fine_tune(
             base_model=load_encoder(base, **options),
@@ -193,6 +198,7 @@ def tune(
             roles=roles,
             force=force,
             slices=slices,
+            **taught,
             keep=keep,
             same_at=same_at,
             precision=precision,

@@ -28,7 +28,10 @@ class World:
 
 
 def make_world(parent: Path) -> World:
-    """Write the folder; queries are turned documents with noise; the teacher's are neither, so that its nearest is the truth.
+    """Write the folder, and make the vectors of both.
+
+    The base's queries are turned documents with noise; the teacher's are neither, so that its nearest
+    document is the truth.
 
     The first 40 queries have labels in train, the last 100 in test, and those between have none.
     """

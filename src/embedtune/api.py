@@ -133,7 +133,8 @@ def fine_tune(
     dims : "auto" or int, optional
         Smaller vectors, for retrieval: ``"auto"`` judges the full, half, quarter and eighth number of
         dimensions, each as float32, int8, int4 and bits, and takes the smallest within noise of the full
-        tuned vectors; a number tries that one alone. See :mod:`embedtune.sizes`.
+        tuned vectors; a number tries that one alone. See :mod:`embedtune.sizes`. With a method that tunes
+        weights, these are trained so that their leading dimensions serve alone (Matryoshka).
     most_bytes : int, optional
         Bytes that a document's vector may have; ``dims="auto"`` where dims is not given.
     layers : int, optional
@@ -173,9 +174,8 @@ def fine_tune(
     kept = None if checkpoint is None else Path(checkpoint).expanduser()
     check_checkpoint(kept, weights=rung is not None or budget is not None, resume=resume)
     keep, dims, slices = checked_share(keep), checked_dims(dims, most_bytes), as_names(slices)
-    for_maps = keep is not None or dims is not None
-    if rung is not None and for_maps:
-        what = f"keep and dims are for maps, and method {method!r} tunes weights"
+    if rung is not None and keep is not None:
+        what = f"keep is for maps, and method {method!r} tunes weights"
         raise UserError(what, fix="leave one of them out")
     clock = Clock(started)
     knows = None if teacher is None else open_teacher(teacher)
@@ -194,8 +194,10 @@ def fine_tune(
     base = load_encoder(base_model)
     given = dataset
     encoder = base if from_store is None else _stored(from_store, base, dataset, progress)
-    widths(dims, encoder.dimension)  # too many are told before the work
+    narrower = widths(dims, encoder.dimension)  # too many are told before the work
     check_base(rung, encoder)
+    if rung is not None and dims is not None:  # leading dimensions that serve alone, see embedtune.sizes
+        rung = replace(rung, matryoshka=tuple(dict.fromkeys([encoder.dimension, *narrower])))
     if knows is not None:
         training = [name for name in dataset.splits if test == "none" or name not in (test, HELD_OUT)]
         dataset = teach(
@@ -221,7 +223,11 @@ def fine_tune(
         found,
         method=method,
         rung=rung,
-        weights_too=method == "auto" and budget is not None and not for_maps and from_store is None,
+        weights_too=method == "auto"
+        and budget is not None
+        and keep is None
+        and dims is None
+        and from_store is None,
         metric=deciding,
         test=test,
         seed=seed,
@@ -255,7 +261,10 @@ def fine_tune(
     shipped = transform if better else Identity()
     if dims is not None:
         sizes = dims, most_bytes
-        shipped, verdict = with_sizes(found, best.choice, shipped, verdict, *sizes, seed, clock, limit)
+        shipped, verdict = with_sizes(
+            best.found, best.choice, shipped, verdict, *sizes, seed, clock, limit,
+            before=best.before, better=better,
+        )  # fmt: skip
     if not better and best.before is not None:
         best = Chosen(encoder, *best.before)
     head = classifier(best.found, best.choice, shipped, seed, progress)

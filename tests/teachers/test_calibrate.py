@@ -58,3 +58,5 @@ def test_with_few_labelled_queries_half_is_believed() -> None:
     found = calibrate(scores, csr_matrix(np.eye(5, 2, dtype=np.float32)))
     assert (found.queries, found.known) == (0, TRUSTED)
     assert found.probabilities(scores).max() <= TRUSTED
+    nothing = calibrate(scores, csr_matrix((5, 2), dtype=np.float32))  # none of its queries has labels
+    assert (nothing.queries, nothing.known) == (0, TRUSTED)

@@ -139,7 +139,6 @@ def test_a_teacher_joins_the_training_of_weights(deep_model: Path, rows: list[di
     teacher = {"queries": (dataset.query_texts, asked), "documents": (dataset.document_texts, vectors)}
     fewer = replace(dataset, qrels=dataset.qrels.filter(kept))
     found = fine_tune(base_model=str(deep_model), data=fewer, method="full", teacher=teacher)
-    alone = fine_tune(base_model=str(deep_model), data=fewer, method="full")
     assert found.verdict.made["labels"] == 110
-    assert found.verdict.labels == alone.verdict.labels == 110
-    assert found.verdict.tuned.overall > alone.verdict.tuned.overall
+    assert found.verdict.labels == 110
+    assert found.verdict.tuned.overall > found.verdict.base.overall + 0.3

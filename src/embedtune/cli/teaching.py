@@ -28,6 +28,22 @@ Unlabelled = Annotated[
 ]
 
 
+def behind_an_api(model: str, api_base: str | None) -> bool:
+    """Say whether a model is reached through an API."""
+    from embedtune.encoders.providers import provider_of
+
+    return api_base is not None or (not Path(model).expanduser().exists() and provider_of(model) is not None)
+
+
+def only_teacher_pays(
+    base: str, api_base: str | None, teacher: str | None, teacher_api_base: str | None
+) -> bool:
+    """Say whether options of an API are those of the teacher alone, as the base needs none."""
+    return (
+        teacher is not None and behind_an_api(teacher, teacher_api_base) and not behind_an_api(base, api_base)
+    )
+
+
 def teaching(
     teacher: str | None,
     api_base: str | None,
@@ -55,7 +71,6 @@ def teaching(
     """
     from embedtune.cli.options import api_options
     from embedtune.data.pool import read_pool
-    from embedtune.encoders.providers import provider_of
     from embedtune.teachers import open_teacher
 
     if teacher is None:
@@ -64,7 +79,7 @@ def teaching(
                 raise UserError(f"{name} is for a teacher", fix="add --teacher")
         return {}
     options: dict[str, Any] = {}
-    if api_base is not None or (not Path(teacher).exists() and provider_of(teacher) is not None):
+    if behind_an_api(teacher, api_base):
         options = api_options(api_base, *api, None)
         if "max_cost" in base_options:
             options["max_cost"] = base_options["max_cost"]  # one limit of cost for both

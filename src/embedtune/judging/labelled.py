@@ -113,6 +113,7 @@ class Labelled:
             self.similarity,
             None if self.negatives is None else self.negatives[rows],
             None if self.weight is None else self.weight[rows],
+            None if self.made is None else self.made[rows],
         )
 
     def rounds(self, seed: int) -> list[Round]:

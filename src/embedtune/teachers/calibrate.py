@@ -70,11 +70,14 @@ def calibrate(scores: Scores, relevance: csr_matrix) -> Calibration:
     labelled = np.diff(relevance.indptr) > 0
     own = scores.take(labelled[scores.query])
     deviation = _deviation(own if len(own) else scores)
+    unknown = Calibration(UNCALIBRATED / deviation, TRUSTED)
+    if not len(own):  # scipy refuses to look up nothing
+        return unknown
     right = np.asarray(relevance[own.query, own.document]).ravel() > 0
     starts = own.starts
-    with_right = np.add.reduceat(right, starts) > 0 if len(starts) else np.zeros(0, bool)
+    with_right = np.add.reduceat(right, starts) > 0
     if with_right.sum() < FEWEST:
-        return Calibration(UNCALIBRATED / deviation, TRUSTED)
+        return unknown
     found = np.add.reduceat(right & ~own.prompted, starts) > 0
     count = np.diff(np.r_[starts, len(own)])
     fitted = own.take(np.repeat(with_right, count))

@@ -29,6 +29,7 @@ SECTIONS = (
     "speed",
     "encoding",
     "weights",
+    "teacher",
     "memory",
     "api",
     "apply",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,17 @@ def test_out_of_fold_only_real_queries_are_judged(world: World) -> None:
     )
     assert tuned.verdict.judged_on == "out of fold"
     assert tuned.verdict.base.n == 2 * (LABELLED + 100)  # each once by query, once by document
+
+
+def test_without_any_training_label_the_test_split_judges_what_the_teacher_taught(world: World) -> None:
+    dataset = read(str(world.folder))
+    judged = dataset.qrels.filter([split == "test" for split in dataset.qrels["split"].to_pylist()])
+    tuned = fine_tune(
+        base_model=world.base, data=replace(dataset, qrels=judged), teacher=world.teacher, method="ridge"
+    )
+    assert tuned.verdict.judged_on == "test"
+    assert tuned.verdict.made["labels"] == QUERIES - 100
+    assert "too few labelled queries to see how often it is right" in tuned.verdict.made["by"]
 
 
 def test_what_cannot_be_taught_is_refused(world: World, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ SECTIONS = (
     "encoding",
     "weights",
     "weights-memory",
+    "teacher",
     "memory",
     "api",
     "apply",

@@ -41,6 +41,8 @@ from embedtune.reference import Reference
 from embedtune.sameness import check_sameness, threshold_of
 from embedtune.settings import settings_of
 from embedtune.sizes import Dims, checked_dims, widths, with_sizes
+from embedtune.teachers import open_teacher
+from embedtune.teachers.teach import teach
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 from embedtune.tuners.base import Budget
@@ -67,6 +69,8 @@ def fine_tune(
     unlabelled: bool = False,
     slices: Sequence[str] = (),
     writer: QueryWriter | None = None,
+    teacher: Any = None,
+    queries: Sequence[str] | str | Path = (),
     keep: float | None = None,
     same_at: float | None = None,
     precision: float | None = None,
@@ -117,6 +121,12 @@ def fine_tune(
     writer : QueryWriter, optional
         With ``unlabelled``: has a language model write queries for each text instead, see
         :class:`embedtune.data.written.QueryWriter`; ``writer.estimate(data)`` says what that costs.
+    teacher : str, path, Encoder, mapping or Teacher, optional
+        For retrieval: what knows more than the base and labels queries that have no judgement. A larger
+        model or an API, as ``base_model`` takes them, ``"cross-encoder:NAME"``, or a file of scores; see
+        :func:`embedtune.teachers.open_teacher`. Its labels train and never judge.
+    queries : sequence of str, or path
+        With ``teacher``: texts of more queries without labels, or a file of them.
     keep : float, optional
         Share, from 0 to 1, of the neighbours of some 300 general sentences that the map has to keep, or of
         items of the data where the base reads no texts. Each candidate is followed only so far before it is
@@ -127,7 +137,8 @@ def fine_tune(
     dims : "auto" or int, optional
         Smaller vectors, for retrieval: ``"auto"`` judges the full, half, quarter and eighth number of
         dimensions, each as float32, int8, int4 and bits, and takes the smallest within noise of the full
-        tuned vectors; a number tries that one alone. See :mod:`embedtune.sizes`.
+        tuned vectors; a number tries that one alone. See :mod:`embedtune.sizes`. With a method that tunes
+        weights, these are trained so that their leading dimensions serve alone (Matryoshka).
     most_bytes : int, optional
         Bytes that a document's vector may have; ``dims="auto"`` where dims is not given.
     layers : int, optional
@@ -170,11 +181,13 @@ def fine_tune(
     kept = None if checkpoint is None else Path(checkpoint).expanduser()
     check_checkpoint(kept, weights=rung is not None or budget is not None, resume=resume)
     keep, dims, slices = checked_share(keep), checked_dims(dims, most_bytes), as_names(slices)
-    for_maps = keep is not None or dims is not None
-    if rung is not None and for_maps:
-        what = f"keep and dims are for maps, and method {method!r} tunes weights"
+    if rung is not None and keep is not None:
+        what = f"keep is for maps, and method {method!r} tunes weights"
         raise UserError(what, fix="leave one of them out")
     clock = Clock(started)
+    knows = None if teacher is None else open_teacher(teacher)
+    if queries and knows is None:
+        raise UserError("queries without labels are for a teacher", fix="give one, or leave them out")
 
     dataset = _labels(data, unlabelled, writer, task, roles, slices, progress)
     dataset, test = _with_test(dataset, test, task=task, roles=roles, slices=slices)
@@ -186,11 +199,25 @@ def fine_tune(
     clock.stop("read")
 
     base = load_encoder(base_model)
+    given = dataset
     encoder = base if from_store is None else _stored(from_store, base, dataset, progress)
-    widths(dims, encoder.dimension)  # too many are told before the work
+    narrower = widths(dims, encoder.dimension)  # too many are told before the work
     check_base(rung, encoder)
     sizes_of = len(dataset.documents), len(dataset.queries)
     check_memory(encoder, *sizes_of, pool=POOL, at_once=MAP_AT_ONCE)
+    if rung is not None and dims is not None:  # leading dimensions that serve alone, see embedtune.sizes
+        rung = replace(rung, matryoshka=tuple(dict.fromkeys([encoder.dimension, *narrower])))
+    if knows is not None:
+        training = [name for name in dataset.splits if test == "none" or name not in (test, HELD_OUT)]
+        dataset = teach(
+            dataset,
+            knows,
+            encoder=encoder,
+            training=training,
+            queries=queries,
+            scores_serve=rung is not None or budget is not None,
+            progress=progress,
+        )
     found = collect(dataset, encoder, test=test, progress=progress)
     probes = None
     if found.labels >= FEWEST:
@@ -205,7 +232,11 @@ def fine_tune(
         found,
         method=method,
         rung=rung,
-        weights_too=method == "auto" and budget is not None and not for_maps and from_store is None,
+        weights_too=method == "auto"
+        and budget is not None
+        and keep is None
+        and dims is None
+        and from_store is None,
         metric=deciding,
         test=test,
         seed=seed,
@@ -239,7 +270,10 @@ def fine_tune(
     shipped = transform if better else Identity()
     if dims is not None:
         sizes = dims, most_bytes
-        shipped, verdict = with_sizes(found, best.choice, shipped, verdict, *sizes, seed, clock, limit)
+        shipped, verdict = with_sizes(
+            best.found, best.choice, shipped, verdict, *sizes, seed, clock, limit,
+            before=best.before, better=better,
+        )  # fmt: skip
     if not better and best.before is not None:
         best = Chosen(encoder, *best.before)
     head = classifier(best.found, best.choice, shipped, seed, progress)
@@ -249,7 +283,7 @@ def fine_tune(
         verdict=verdict,
         metrics={"metric": deciding, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)},
         data={
-            "fingerprint": dataset.fingerprint,
+            "fingerprint": given.fingerprint,
             "task": dataset.task,
             "counts": {
                 "queries": len(dataset.queries),
@@ -276,6 +310,7 @@ def fine_tune(
             dims=dims,
             most_bytes=most_bytes,
             layers=layers,
+            teacher=None if knows is None else knows.name,
         ),
     )
 

@@ -58,6 +58,9 @@ class Size:
     """Mean on the test split, where there is one; it takes no part in choosing."""
     test_share: float | None = None
     chosen: bool = False
+    how: str = "projection"
+    """What makes the vectors shorter: ``"projection"``, learned; or ``"prefix"``: their leading dimensions,
+    where the weights were trained for that."""
 
     @property
     def within_noise(self) -> bool:
@@ -118,6 +121,17 @@ def smaller(
     map_: Transform = Identity()
     if dims < data.queries.shape[1]:
         map_ = CompressTuner(dims=dims, distil=distil).fit(data, seed=seed, budget=budget)
+    yield from _kinds(data, map_, seed)
+
+
+def leading(data: TuningData, dims: int, *, seed: int) -> Iterator[tuple[str, Transform]]:
+    """Take the leading ``dims`` dimensions; yield each kind and what is done after the tuning."""
+    eye = np.eye(dims, data.queries.shape[1], dtype=np.float32)
+    yield from _kinds(data, Linear(eye, eye, normalise=data.cosine), seed)
+
+
+def _kinds(data: TuningData, map_: Transform, seed: int) -> Iterator[tuple[str, Transform]]:
+    """Yield each kind of what a map gives."""
     yield "float32", map_
     rng = np.random.default_rng(seed)
     documents = map_.documents(sampled(data.documents, rng))
@@ -145,6 +159,7 @@ def choose_size(
     most_bytes: int | None,
     seed: int,
     budget: Budget,
+    nested: bool = False,
 ) -> tuple[Transform, list[Size]]:
     """Judge smaller vectors out of fold, and choose.
 
@@ -166,6 +181,9 @@ def choose_size(
         Seed of fits and intervals.
     budget : Budget
         Sizes that cannot be judged in time are left out.
+    nested : bool
+        Whether the vectors were trained so that their leading dimensions serve alone (Matryoshka): these
+        are tried beside the learned projection.
 
     Returns
     -------
@@ -186,18 +204,18 @@ def choose_size(
         fix = f"allow {fewest}, or ask for fewer dimensions"
         raise UserError(f"no vector has as few as {most_bytes} bytes", fix=fix)
     # where the labels did not serve to tune, they do not serve here
-    distil = 1.0 if isinstance(shipped, Identity) else CompressTuner.distil
-    sizes = _tried(folded, maps, tried, distil, seed, budget)
+    distil = 1.0 if isinstance(shipped, Identity) and not nested else CompressTuner.distil
+    sizes = _tried(folded, maps, tried, distil, seed, budget, nested)
     if not sizes:
         return shipped, []
     best = _smallest(sizes, most_bytes)
     sizes[best] = replace(sizes[best], chosen=True)
     data = _mapped(problem, shipped).training(problem.everything)
-    transform, place = shipped, {(one.dims, one.kind): i for i, one in enumerate(sizes)}
+    transform, place = shipped, {(one.dims, one.how, one.kind): i for i, one in enumerate(sizes)}
     whole = None if found.test is None else _on_test(found, shipped, folded.metric)
     for width in sorted({one.dims for one in sizes} if whole is not None else {sizes[best].dims}):
-        for kind, map_ in smaller(data, width, distil=distil, seed=seed, budget=Budget()):
-            i = place[width, kind]
+        for how, kind, map_ in _ways(data, width, distil, seed, Budget(), nested):
+            i = place[width, how, kind]
             if i == best:
                 transform = then(shipped, map_)
             if whole is not None:
@@ -213,6 +231,7 @@ def _tried(
     distil: float,
     seed: int,
     budget: Budget,
+    nested: bool,
 ) -> list[Size]:
     """Judge every kind of every number of dimensions, the largest first, as long as there is time."""
     inner = Budget(budget.deadline)
@@ -221,18 +240,30 @@ def _tried(
     sizes: list[Size] = []
     for number, width in enumerate(tried):
         budget.tell("smaller vectors", number, len(tried))
-        columns: dict[str, list[NDArray[np.float64]]] = {}
+        columns: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
         for i, one in enumerate(mapped):
             data = one.training(folded.rounds[i].train)
-            for kind, map_ in smaller(data, width, distil=distil, seed=seed + i, budget=inner):
-                columns.setdefault(kind, []).append(_score(one, map_, folded, i))
+            for how, kind, map_ in _ways(data, width, distil, seed + i, inner, nested):
+                columns.setdefault((how, kind), []).append(_score(one, map_, folded, i))
         if budget.left <= 0:
             break
         sizes += [
-            _judged(width, kind, _joined(column), full, folded, seed) for kind, column in columns.items()
+            replace(_judged(width, kind, _joined(column), full, folded, seed), how=how)
+            for (how, kind), column in columns.items()
         ]
     budget.tell("smaller vectors", len(tried), len(tried))
     return sorted(sizes, key=lambda one: (-one.bytes, -one.dims))
+
+
+def _ways(
+    data: TuningData, width: int, distil: float, seed: int, budget: Budget, nested: bool
+) -> Iterator[tuple[str, str, Transform]]:
+    """Yield how vectors are made shorter, the kind, and what is done after the tuning."""
+    for kind, map_ in smaller(data, width, distil=distil, seed=seed, budget=budget):
+        yield "projection", kind, map_
+    if nested and width < data.queries.shape[1]:
+        for kind, map_ in leading(data, width, seed=seed):
+            yield "prefix", kind, map_
 
 
 def size_lines(sizes: Sequence[Any]) -> list[str]:
@@ -245,7 +276,8 @@ def size_lines(sizes: Sequence[Any]) -> list[str]:
         on_test = f", on test {one['test_share']:.1%}" if test else ""
         lines.append(
             f"  {one['dims']:>5} x {one['kind']:<8}{one['bytes']:>6,} bytes  {one['score']:.3f}  "
-            f"{one['share_of_full']:.1%}{on_test}{'  <- chosen' if one['chosen'] else ''}"
+            f"{one['share_of_full']:.1%}{on_test}{'  leading' if one['how'] == 'prefix' else ''}"
+            f"{'  <- chosen' if one['chosen'] else ''}"
         )
     return lines
 
@@ -350,17 +382,36 @@ def with_sizes(
     seed: int,
     clock: Clock,
     budget: Budget,
+    *,
+    before: tuple[Collected, Any] | None = None,
+    better: bool = True,
 ) -> tuple[Transform, Verdict]:
-    """Make what is shipped smaller; give it, and the verdict with the sizes that were judged."""
+    """Make what is shipped smaller; give it, and the verdict with the sizes that were judged.
+
+    Where weights were tuned, ``before`` has the labels with the base's vectors; ``better`` says whether the
+    tuned weights are shipped. If not, the base's own vectors are made smaller.
+    """
     if choice is None or not len(choice.folded.row):
         why = "too few labels to judge smaller vectors: they keep their size"
         return shipped, replace(verdict, reasons=[*verdict.reasons, why])
     folded, shown = choice.folded, choice.shown
+    if before is not None and not better:
+        found, problem = before
+        problem = replace(problem, fixed=folded.problem.fixed)  # type: ignore[attr-defined]
+        folded = Folded(problem, metric=folded.metric, seed=seed)
     maps: list[Transform] = [Identity() for _ in folded.rounds]
     if not isinstance(shipped, Identity) and shown.candidate is not None:
         maps = [folded.fitted(shown.candidate, shown.strength, i) for i in range(len(maps))]
     shipped, sizes = choose_size(
-        found, folded, maps, shipped, dims=dims, most_bytes=most_bytes, seed=seed, budget=budget
+        found,
+        folded,
+        maps,
+        shipped,
+        dims=dims,
+        most_bytes=most_bytes,
+        seed=seed,
+        budget=budget,
+        nested=before is not None and better,
     )
     clock.stop("sizes")
     reasons = verdict.reasons

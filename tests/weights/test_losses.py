@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from embedtune.tuners.compress import followed_loss
 from embedtune.tuners.softmax import Batch, softmax_loss
-from embedtune.weights.losses import contrastive, cosent, info_nce
+from embedtune.weights.losses import contrastive, cosent, info_nce, listwise, nested
 
 
 def test_info_nce_is_the_loss_of_the_adapters() -> None:
@@ -52,3 +53,53 @@ def test_contrastive_by_hand() -> None:
     alike = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
     expected = math.log(math.exp(2.0) + 1) - 2.0  # -log(e^2 / (e^2 + e^0)), for both
     assert float(contrastive(x, alike, 2.0)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_listwise_by_hand() -> None:
+    # teacher: three quarters and a quarter; model: halves. KL = .75 log 1.5 + .25 log .5
+    logits = torch.tensor([[math.log(3.0), 0.0, -math.inf]])
+    similarity = torch.tensor([[0.2, 0.2, 0.9]], requires_grad=True)
+    loss = listwise(similarity, logits, 10.0)
+    assert loss.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), rel=1e-5)
+    loss.backward()
+    np.testing.assert_allclose(similarity.grad, [[10 * (0.5 - 0.75), 10 * (0.5 - 0.25), 0]], atol=1e-5)
+    same = torch.tensor([[math.log(3.0) / 10, 0.0, 5.0]])
+    assert listwise(same, logits, 10.0).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_listwise_is_the_loss_that_small_vectors_follow() -> None:
+    rng = np.random.default_rng(1)
+    y, z, full = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 4), (6, 4), (3, 6)))
+    expected, _ = followed_loss(y, z, full, 2.0)
+    loss = listwise(torch.from_numpy(y @ z.T), torch.from_numpy(2.0 * full), 2.0)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("unit", [True, False])
+def test_nested_is_the_mean_of_the_loss_on_truncated_vectors(unit: bool) -> None:
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((5, 8)).astype(np.float32)
+    alike = torch.from_numpy((np.arange(5)[:, None] % 2 == np.arange(5) % 2).astype(np.float32))
+
+    def plain(vectors: torch.Tensor) -> torch.Tensor:
+        return contrastive(vectors, alike, 3.0)
+
+    expected = []
+    for width in (8, 4, 2):
+        part = x[:, :width].copy()
+        if unit:
+            part /= np.linalg.norm(part, axis=1, keepdims=True)
+        expected.append(float(plain(torch.from_numpy(part))))
+    found = nested(plain, torch.from_numpy(x), (8, 4, 2), unit=unit)
+    assert float(found) == pytest.approx(np.mean(expected), rel=1e-5)
+
+
+def test_gradients_of_nested_and_listwise_are_those_of_finite_differences() -> None:
+    rng = np.random.default_rng(3)
+    x = torch.from_numpy(rng.standard_normal((4, 6))).requires_grad_(True)
+    logits = torch.from_numpy(rng.standard_normal((2, 2)))
+
+    def followed(vectors: torch.Tensor) -> torch.Tensor:
+        return listwise(vectors[:2] @ vectors[2:].T, logits, 2.0)
+
+    assert torch.autograd.gradcheck(lambda v: nested(followed, v, (6, 3), unit=True), (x,))

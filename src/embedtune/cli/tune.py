@@ -33,6 +33,7 @@ from embedtune.cli.options import (
 )
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
+from embedtune.cli.teaching import Teacher, TeacherApiBase, Unlabelled, only_teacher_pays, teaching
 from embedtune.cli.verdict import show_verdict
 from embedtune.cli.writing import (
     ApiTimeout,
@@ -84,6 +85,9 @@ def tune(
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     yes: Yes = False,
+    teacher: Teacher = None,
+    teacher_api_base: TeacherApiBase = None,
+    queries: Unlabelled = None,
     keep: Annotated[
         float | None,
         typer.Option(
@@ -185,8 +189,10 @@ def tune(
     output.say(str(describe(dataset)))
     show_findings(output, dataset, command=f"embedtune check {given}")
     options = engine_options(engine, dataset)
-    if write_queries is None:  # else the API is that of the model that writes
+    teacher_pays = only_teacher_pays(base, api_base, teacher, teacher_api_base)
+    if write_queries is None and not teacher_pays:  # else the API is that of the model that writes or teaches
         options |= api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    taught = teaching(teacher, teacher_api_base, queries, options, (api_key_env, max_cost, prices))
     with StageProgress() as progress:
         tuned = fine_tune(
             base_model=load_encoder(base, **options),
@@ -200,6 +206,7 @@ def tune(
             roles=roles,
             force=force,
             slices=slices,
+            **taught,
             keep=keep,
             same_at=same_at,
             precision=precision,

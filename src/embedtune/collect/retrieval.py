@@ -45,17 +45,19 @@ def collect(
         )
 
     weight = dataset.weights(training)[train_rows]
+    taught = dataset.teaching()
     made = _only_in(dataset, MADE, training, train_rows)
     train = replace(
         part(train_rows, training),
         outside=_only_in(dataset, DEV, training, train_rows) if "train" in training else None,
         made=made if made is not None and not made.all() else None,
         weight=None if (weight == 1).all() else weight,
+        taught=None if taught is None else _widen(taught[train_rows], column, len(documents)),
     )
     found = Collected(
         train,
         [dataset.query_texts[row] for row in train_rows],
-        len(train_rows),
+        len(train_rows) if train.made is None else int((~train.made).sum()),
         METRICS,
         train_from=train_rows,
         made=training == [MADE],

@@ -46,6 +46,13 @@ _SCORED: dict[str, pa.DataType] = {"left": pa.int32(), "right": pa.int32(), "sco
 
 PAIRS = pa.schema({**_SCORED, "split": pa.string(), **_PLACE})
 """Schema of scored pairs: row numbers of two documents; a higher score says 'more alike'."""
+
+_BELIEVED: dict[str, pa.DataType] = {"query": pa.int32(), "document": pa.int32(), "logit": pa.float32()}
+
+TAUGHT = pa.schema(_BELIEVED)
+"""Schema of a teacher's scores: row numbers, and the logarithm of how probable it is that the two belong
+together, up to a constant for each query."""
+
 _CHOICE: dict[str, pa.DataType] = {"user": pa.string(), "item": pa.int32(), "rating": pa.float32()}
 
 INTERACTIONS = pa.schema({**_CHOICE, "time": pa.int64(), "split": pa.string(), **_PLACE})
@@ -81,6 +88,8 @@ class Dataset:
         Which of ``"query"`` and ``"document"`` are images: their texts are paths, relative to ``root``.
     root : str
         The folder that paths of images are relative to.
+    taught : pyarrow.Table
+        Schema :data:`TAUGHT`; empty without a teacher, see :func:`embedtune.teachers.teach.teach`.
     """
 
     task: Task
@@ -94,6 +103,7 @@ class Dataset:
     interactions: pa.Table = field(default_factory=INTERACTIONS.empty_table)
     images: frozenset[str] = frozenset()
     root: str = ""
+    taught: pa.Table = field(default_factory=TAUGHT.empty_table)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -135,6 +145,15 @@ class Dataset:
             pairs = csr_matrix((values[chosen], (rows[chosen], cols[chosen])), shape=shape)
         pairs.sort_indices()
         return pairs
+
+    def teaching(self) -> csr_matrix | None:
+        """Give a teacher's scores, float32 (queries, documents), also those of 0; None without a teacher."""
+        if not len(self.taught):
+            return None
+        columns = [self.taught[name].to_numpy() for name in ("logit", "query", "document")]
+        return csr_matrix(
+            (columns[0], (columns[1], columns[2])), shape=(len(self.queries), len(self.documents))
+        )
 
     def query_rows(self, splits: Iterable[str]) -> NDArray[np.int64]:
         """Rows of the queries that have a positive in any of ``splits``, ascending."""
@@ -218,6 +237,8 @@ class Dataset:
             parts.append((self.pairs, ("left", "right", "score", "split")))
         if self.task == "recommendation":
             parts.append((self.interactions, ("user", "item", "rating", "time", "split")))
+        if len(self.taught):
+            parts.append((self.taught, ("query", "document", "logit")))
         for table, columns in parts:
             sliced = [name for name in table.column_names if name.startswith(PREFIX)]
             known = [name for name in columns if name in table.column_names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ REPEATED = 0.05
 """Share of queries on documents that others ask for too, below which seen documents play no part."""
 
 Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def folds(
     groups: NDArray[np.int64],
     *,
     judged: int = 0,
+    made: Mask | None = None,
     seed: int = 0,
 ) -> list[Fold]:
     """Split labelled queries into folds, by query and by document.
@@ -55,6 +58,9 @@ def folds(
         tenth of the queries is split, since it could not be held out otherwise.
     judged : int
         Queries that a split of the user's own judges already; with many queries, so many fewer are held out.
+    made : bool array of shape (n,), optional
+        Queries that nobody labelled: the others alone are held out. A made one trains, unless it is a
+        near-duplicate of one that is held out, or all its documents are.
     seed : int
         Which queries go where.
 
@@ -62,24 +68,32 @@ def folds(
     -------
     list of Fold
     """
-    n = relevance.shape[0]
+    own = np.arange(relevance.shape[0]) if made is None else np.flatnonzero(~made)
+    n, groups_of_own = len(own), groups[own]
     rng = np.random.default_rng(seed)
     nothing = np.empty(0, np.int64)
+    fold = functools.partial(_fold_of, relevance, groups, made)
     if n >= MANY:
-        part, half = _assign(groups, 10, rng), _assign(groups, 2, rng)
+        part, half = _assign(groups_of_own, 10, rng), _assign(groups_of_own, 2, rng)
         rounds = int(np.clip(-(-10 * (ENOUGH - judged) // n), 1 if judged else 2, 6))
-        halves = [[np.flatnonzero((part == i) & (half == j)) for j in (0, 1)] for i in range(rounds)]
-        return [_fold(relevance, by_query, by_document) for by_query, by_document in halves]
-    part = _assign(groups, 5, rng)
-    held = [rows for rows in (np.flatnonzero(part == i) for i in range(5)) if len(rows)]
-    by_query = [_fold(relevance, rows, nothing) for rows in held]
-    if seen_share(relevance) < REPEATED:
+        halves = [[own[(part == i) & (half == j)] for j in (0, 1)] for i in range(rounds)]
+        return [fold(by_query, by_document) for by_query, by_document in halves]
+    part = _assign(groups_of_own, 5, rng)
+    held = [rows for rows in (own[part == i] for i in range(5)) if len(rows)]
+    by_query = [fold(rows, nothing) for rows in held]
+    if seen_share(relevance, made) < REPEATED:
         return by_query  # hardly any document has two queries: they are unseen as it is
-    return by_query + [_fold(relevance, nothing, rows) for rows in held]
+    return by_query + [fold(nothing, rows) for rows in held]
 
 
 def hold_out(
-    relevance: csr_matrix, groups: NDArray[np.int64], *, share: float, most: int, seed: int = 0
+    relevance: csr_matrix,
+    groups: NDArray[np.int64],
+    *,
+    share: float,
+    most: int,
+    made: Mask | None = None,
+    seed: int = 0,
 ) -> Fold:
     """Hold out one part, for training that is too long to be done once a fold.
 
@@ -93,6 +107,8 @@ def hold_out(
         Share of the queries that is held out.
     most : int
         Queries that are held out at most, about.
+    made : bool array of shape (n,), optional
+        As for :func:`folds`.
     seed : int
         Which.
 
@@ -103,14 +119,14 @@ def hold_out(
         document has two queries.
     """
     rng = np.random.default_rng(seed)
-    n = relevance.shape[0]
-    parts = max(2, round(1 / share), -(-n // max(most, 1)))
-    held = _assign(groups, parts, rng) == 0
-    if seen_share(relevance) < REPEATED:
-        return _fold(relevance, np.flatnonzero(held), np.empty(0, np.int64))
-    half = _assign(groups, 2, rng)
-    by_query, by_document = (np.flatnonzero(held & (half == j)) for j in (0, 1))
-    return _fold(relevance, by_query, by_document)
+    own = np.arange(relevance.shape[0]) if made is None else np.flatnonzero(~made)
+    parts = max(2, round(1 / share), -(-len(own) // max(most, 1)))
+    held = _assign(groups[own], parts, rng) == 0
+    fold = functools.partial(_fold_of, relevance, groups, made)
+    if seen_share(relevance, made) < REPEATED:
+        return fold(own[held], np.empty(0, np.int64))
+    half = _assign(groups[own], 2, rng)
+    return fold(*(own[held & (half == j)] for j in (0, 1)))
 
 
 def seen(rows: csr_matrix, train: csr_matrix) -> NDArray[np.bool_]:
@@ -120,10 +136,11 @@ def seen(rows: csr_matrix, train: csr_matrix) -> NDArray[np.bool_]:
     return np.asarray((rows != 0) @ known) > 0
 
 
-def seen_share(relevance: csr_matrix) -> float:
-    """Share of queries that have a document in common with another query: traffic on seen documents."""
+def seen_share(relevance: csr_matrix, made: Mask | None = None) -> float:
+    """Share of (not made) queries that have a document in common with another query: traffic on seen ones."""
     counts = np.bincount(relevance.indices, minlength=relevance.shape[1])
-    return float(np.mean(np.asarray((relevance != 0) @ (counts > 1).astype(np.float32)) > 0))
+    shared = np.asarray((relevance != 0) @ (counts > 1).astype(np.float32)) > 0
+    return float(np.mean(shared if made is None else shared[~made]))
 
 
 def _assign(groups: NDArray[np.int64], parts: int, rng: np.random.Generator) -> Rows:
@@ -137,6 +154,16 @@ def _assign(groups: NDArray[np.int64], parts: int, rng: np.random.Generator) -> 
     part = np.empty(len(size), np.int64)
     part[order] = filled * parts // max(len(groups), 1)
     return part[unit]
+
+
+def _fold_of(
+    relevance: csr_matrix, groups: NDArray[np.int64], made: Mask | None, by_query: Rows, by_document: Rows
+) -> Fold:
+    """Make a fold from the rows of real queries; made near-duplicates of those go out with them."""
+    if made is not None:
+        held = np.r_[by_query, by_document]
+        by_query = np.r_[by_query, np.flatnonzero(made & np.isin(groups, groups[held]))]
+    return _fold(relevance, by_query, by_document)
 
 
 def _fold(relevance: csr_matrix, by_query: Rows, by_document: Rows) -> Fold:

@@ -61,6 +61,8 @@ class Labelled:
         How much each query counts in training; in judging all count alike.
     made : bool array of shape (n,), optional
         Queries made from the collection itself: they train, and are never judged.
+    taught : csr_matrix of shape (n, N), optional
+        A teacher's scores, see :meth:`embedtune.data.dataset.Dataset.teaching`; for training alone.
     fixed : tuple of Round
         Rounds that are given, where training is too long for more; drawn unless given.
     """
@@ -75,6 +77,7 @@ class Labelled:
     outside: NDArray[np.bool_] | None = None
     made: NDArray[np.bool_] | None = None
     weight: NDArray[np.float32] | None = None
+    taught: csr_matrix | None = None
     fixed: tuple[Round, ...] = ()
 
     def __len__(self) -> int:
@@ -91,6 +94,7 @@ class Labelled:
             outside=None if self.outside is None else self.outside[rows],
             made=None if self.made is None else self.made[rows],
             weight=None if self.weight is None else self.weight[rows],
+            taught=None if self.taught is None else self.taught[rows],
         )
 
     @property
@@ -110,6 +114,7 @@ class Labelled:
             self.similarity,
             None if self.negatives is None else self.negatives[rows],
             None if self.weight is None else self.weight[rows],
+            None if self.made is None else self.made[rows],
         )
 
     def rounds(self, seed: int) -> list[Round]:
@@ -118,7 +123,7 @@ class Labelled:
             return list(self.fixed)
         apart = self._apart
         judged = 0 if apart is None else int(apart.sum())
-        found = folds(self.relevance, self.groups, judged=judged, seed=seed)
+        found = folds(self.relevance, self.groups, judged=judged, made=self.made, seed=seed)
         rounds = [
             self._round(one.train, np.r_[one.by_query, one.by_document], len(one.by_query)) for one in found
         ]
@@ -134,7 +139,7 @@ class Labelled:
         if apart is not None and ENOUGH_APART <= apart.sum() <= len(self) / 2:
             held = np.flatnonzero(apart)
             return replace(self._round(self.thinned(self.relevance, ~apart), held, len(held)), outside=True)
-        one = hold_out(self.relevance, self.groups, share=share, most=most, seed=seed)
+        one = hold_out(self.relevance, self.groups, share=share, most=most, made=self.made, seed=seed)
         return self._round(one.train, np.r_[one.by_query, one.by_document], len(one.by_query))
 
     @property
@@ -170,7 +175,7 @@ class Labelled:
         """Seen and unseen in the shares of the user's own split; without one, as the labels repeat."""
         apart = self._apart
         if apart is None:
-            share = seen_share(self.relevance)
+            share = seen_share(self.relevance, self.made)
         else:
             share = float(seen(self.relevance[apart], self.relevance[~apart]).mean())
         return {"seen": share, "unseen": 1 - share}
@@ -254,4 +259,5 @@ class Labelled:
             relevance=csr_matrix(self.relevance.tocsc()[:, rows]),
             document_ids=[self.document_ids[row] for row in rows],
             negatives=None if self.negatives is None else csr_matrix(self.negatives.tocsc()[:, rows]),
+            taught=None if self.taught is None else csr_matrix(self.taught.tocsc()[:, rows]),
         )

@@ -37,6 +37,8 @@ class TuningData:
         Pairs judged not relevant.
     weight : float32 array of shape (n,), optional
         How much each query counts in the loss; ones where not given.
+    made : bool array of shape (n,), optional
+        Queries whose labels nobody gave; none where not given.
     """
 
     queries: Vectors
@@ -47,6 +49,7 @@ class TuningData:
     similarity: Similarity = "cosine"
     negatives: csr_matrix | None = None
     weight: NDArray[np.float32] | None = None
+    made: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Training queries."""
@@ -69,6 +72,21 @@ class TuningData:
         """Give the same labels with both sides' vectors mapped by ``below``."""
         documents = below.documents(np.asarray(self.documents, np.float32), self.document_ids)
         return replace(self, queries=below.queries(self.queries), documents=documents)
+
+    def own(self) -> TuningData:
+        """Give the queries whose labels people gave."""
+        if self.made is None:
+            return self
+        rows = np.flatnonzero(~self.made)
+        return replace(
+            self,
+            queries=self.queries[rows],
+            positives=self.positives[rows],
+            known=self.known[rows],
+            negatives=None if self.negatives is None else self.negatives[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            made=None,
+        )
 
     def among_labelled(self) -> TuningData:
         """Give the same labels over the documents that have any, so that no other serves as a negative."""

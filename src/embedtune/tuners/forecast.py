@@ -48,6 +48,9 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     turns = np.argsort(-sizes, kind="stable")[:ROUNDS]
     turns = np.sort(turns[: 1 + int(np.searchsorted(np.cumsum(sizes[turns]), ENOUGH))])
     place = places(folded.problem.groups, seed)
+    made = getattr(folded.problem, "made", None)
+    if made is not None:  # there would be as many of those as now
+        place[made] = -1
     scores: list[Scores] = []
     for share in SHARES[:-1]:
         column: list[Scores] = []

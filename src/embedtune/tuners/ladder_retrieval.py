@@ -9,6 +9,7 @@ from embedtune.judging.folded import Candidate, Folded
 from embedtune.tuners.auto import STRENGTHS, Tried
 from embedtune.tuners.deltas import DeltasTuner
 from embedtune.tuners.linear import LinearTuner
+from embedtune.tuners.own_labels import OwnLabels
 from embedtune.tuners.ridge import RidgeTuner
 
 DELTA_STRENGTHS = (0.5, 0.75, 1.0, 1.25)
@@ -26,11 +27,15 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     not negatives. Where the same documents are asked for again, one that holds the others away too, with
     less weight, joins them; and shifts of single documents climb on top of the best adapter, and of the
     one that serves unseen documents best: they do for the seen ones what it does not. The kind of
-    shift that did better on the first is tried on the second.
+    shift that did better on the first is tried on the second. Where some labels were made, adapters are
+    tried on people's own labels alone too, so that labels which harm are left out.
     """
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
     yield Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)
     yield Candidate("linear (both)", LinearTuner(sides="both"), STRENGTHS, rung=2)
+    if getattr(folded.problem, "made", None) is not None:
+        yield Candidate("linear (queries, own labels)", OwnLabels(LinearTuner(sides="query")), STRENGTHS)
+        yield Candidate("linear (both, own labels)", OwnLabels(LinearTuner(sides="both")), STRENGTHS, rung=2)
     if folded.shares["seen"] < REPEATED:
         return
     yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.nn.functional import softplus
+from torch.nn.functional import normalize, softplus
 
 NEVER = -1e9
 """Logit of what is no negative; finite, so that a row without negatives has a gradient of zero, not NaN."""
@@ -82,3 +83,49 @@ def contrastive(vectors: torch.Tensor, alike: torch.Tensor, scale: float) -> tor
     count = alike.sum(dim=1)
     each = -(alike * log_share).sum(dim=1) / count.clamp(min=1)  # 0 for items that nothing is like
     return each.sum() / (count > 0).sum().clamp(min=1)
+
+
+def listwise(similarity: torch.Tensor, logits: torch.Tensor, scale: float) -> torch.Tensor:
+    """Kullback-Leibler divergence of a teacher's softmax over each query's candidates from that of the model.
+
+    Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), section 2, over documents. Of the losses that follow a
+    teacher it needs no common unit: margins (Hofstätter et al. 2020, arXiv:2010.02666) of a cross-encoder's
+    logits are not those of a cosine.
+
+    Parameters
+    ----------
+    similarity : float32 tensor of shape (b, k)
+        Of each query and its candidates.
+    logits : float32 tensor of shape (b, k)
+        Logarithm of the teacher's probabilities, up to a constant a row; minus infinity where a row has
+        fewer candidates.
+    scale : float
+        Inverse temperature of ``similarity``.
+    """
+    missing = torch.isneginf(logits)
+    wanted = torch.log_softmax(logits.masked_fill(missing, NEVER), dim=1)
+    given = torch.log_softmax((scale * similarity).masked_fill(missing, NEVER), dim=1)
+    return (wanted.exp() * (wanted - given)).sum() / max(len(logits), 1)
+
+
+def nested(
+    loss: Callable[[torch.Tensor], torch.Tensor], vectors: torch.Tensor, widths: Sequence[int], *, unit: bool
+) -> torch.Tensor:
+    """Give the mean of a loss over the vectors' leading parts, each brought to unit length again.
+
+    Kusupati et al. 2022, Matryoshka Representation Learning (arXiv:2205.13147), equation 1, with equal
+    weights.
+
+    Parameters
+    ----------
+    loss : callable
+        Takes vectors (m, w) to a number.
+    vectors : float32 tensor of shape (m, d)
+        Unit length where the similarity is cosine.
+    widths : sequence of int
+        Dimensions of each part, from 1 to d.
+    unit : bool
+        Whether the similarity is cosine.
+    """
+    parts = (vectors[:, :width] for width in widths)
+    return torch.stack([loss(normalize(part, dim=1) if unit else part) for part in parts]).mean()

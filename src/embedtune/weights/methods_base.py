@@ -54,3 +54,10 @@ class Method:
     """Seconds between two checkpoints."""
     layers: int = 0
     """Top layers that are trained; 0 for all."""
+    distil: float = 0.5
+    """Share of the loss that follows a teacher's scores, where there is a teacher; from 0 to 1."""
+    candidates: int = 8
+    """Documents of a query whose scores are followed in a step."""
+    matryoshka: tuple[int, ...] = ()
+    """Numbers of leading dimensions that each are to serve alone, the full one among them; none for plain
+    training."""

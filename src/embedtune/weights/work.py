@@ -14,6 +14,7 @@ from embedtune.types import Encoder
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.material.base import Material
 from embedtune.weights.material.classification import ClassMaterial
+from embedtune.weights.material.nested import Nested
 from embedtune.weights.material.retrieval import RetrievalMaterial
 from embedtune.weights.material.similarity import PairMaterial
 from embedtune.weights.methods_base import Method
@@ -38,6 +39,13 @@ def tower_of(method: Method, encoder: Encoder) -> Tower:
 
 def material_of(method: Method, asked: Asked, round_: Round) -> Material:
     """Give the task's steps and held-out rows."""
+    material = _material_of(method, asked, round_)
+    if not method.matryoshka:
+        return material
+    return Nested(material, method.matryoshka, unit=asked.encoder.similarity == "cosine")
+
+
+def _material_of(method: Method, asked: Asked, round_: Round) -> Material:
     inner: Any = uncached(asked.encoder)
     prompts: dict[str, str] = getattr(inner, "prompts", {"query": "", "document": ""})
     dataset, pool = asked.dataset, asked.pool

@@ -18,6 +18,7 @@ from embedtune.tuners.linear import typical_product
 from embedtune.tuners.softmax import Batch
 from embedtune.types import Vectors
 from embedtune.weights.material.base import Step
+from embedtune.weights.material.lessons import Lessons
 from embedtune.weights.methods_base import Method
 from embedtune.weights.texts import Texts
 
@@ -80,6 +81,12 @@ class RetrievalMaterial:
             self._train.queries, self._train.documents, self._train.known, min(MINED, len(columns))
         )
         self._rows = np.flatnonzero(np.diff(inner.train.indptr))
+        self._lessons: Lessons | None = None
+        if own.taught is not None and method.distil:
+            numbers = np.zeros(len(documents), np.int64)
+            used = np.unique(own.taught[self._rows].indices)
+            numbers[used] = self.texts.add([documents[column] for column in used], prompts["document"])
+            self._lessons = Lessons(own.taught[self._rows], numbers, method.candidates)
         self._validation = _small(own, inner, rng)
         searched = [position[name] for name in self._validation.document_ids]
         asked = self._query[inner.held]
@@ -91,22 +98,30 @@ class RetrievalMaterial:
         batches = Batches(self._train, size=self.method.batch, hard=self.method.hard, sample=0, rng=rng)
         batches.everything = False
         batches.found = self._hard[:, rng.permutation(self._hard.shape[1])[: self.method.hard]]
-        return [functools.partial(self._step, batch) for batch in batches]
+        return [
+            functools.partial(self._step, batch, (self.seed, turn, number))
+            for number, batch in enumerate(batches)
+        ]
 
-    def _step(self, batch: Batch) -> Step:
+    def _step(self, batch: Batch, seed: tuple[int, ...]) -> Step:
         import torch
 
-        from embedtune.weights.losses import info_nce
+        from embedtune.weights.losses import info_nce, listwise
 
         asked, found = self._query[self._rows[batch.queries]], self._document[batch.columns]
-        rows, place = np.unique(np.r_[asked, found], return_inverse=True)
-        first, second = torch.from_numpy(place[: len(asked)]), torch.from_numpy(place[len(asked) :])
+        lesson = (
+            None if self._lessons is None else self._lessons.of(batch.queries, np.random.default_rng(seed))
+        )
+        more = np.empty(0, np.int64) if lesson is None else lesson[1].ravel()
+        rows, place = np.unique(np.r_[asked, found, more], return_inverse=True)
+        ends = np.cumsum([len(asked), len(found)])
+        first, second, third = (torch.from_numpy(part) for part in np.split(place, ends))
         positive, masked = ([torch.from_numpy(x) for x in pair] for pair in (batch.positive, batch.masked))
         weight = torch.from_numpy(batch.weight)
 
         def loss(vectors: torch.Tensor) -> torch.Tensor:
             on = vectors.device
-            return info_nce(
+            labels = info_nce(
                 vectors[first.to(on)],
                 vectors[second.to(on)],
                 (positive[0].to(on), positive[1].to(on)),
@@ -114,6 +129,13 @@ class RetrievalMaterial:
                 (masked[0].to(on), masked[1].to(on)),
                 self._scale,
             )
+            if lesson is None or not len(lesson[0]):
+                return labels
+            queries = vectors[first.to(on)][torch.from_numpy(lesson[0]).to(on)]
+            candidates = vectors[third.to(on)].reshape(*lesson[1].shape, -1)
+            similarity = torch.einsum("id,ikd->ik", queries, candidates)
+            followed = listwise(similarity, torch.from_numpy(lesson[2]).to(on), self._scale)
+            return (1 - self.method.distil) * labels + self.method.distil * followed
 
         return Step(rows, loss)
 
@@ -148,4 +170,5 @@ def _small(problem: Labelled, inner: Round, rng: np.random.Generator) -> Labelle
         relevance=csr_matrix(held.relevance.tocsc()[:, columns]),
         document_ids=[held.document_ids[column] for column in columns],
         negatives=None,
+        taught=None,
     )

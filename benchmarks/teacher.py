@@ -1,0 +1,71 @@
+"""What a teacher brings: a tenth of the training labels, and the other training queries without any.
+
+The student is a static model, the teacher a transformer that is better than it; test nDCG@10 with the tenth
+alone, with the teacher's labels too, and with all true labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from results import OUT, markdown, number, show, write_json, write_section
+from sets import BASE, DATA
+
+from embedtune import fine_tune
+from embedtune.data import Dataset, read
+
+
+def main() -> None:
+    """Run the sets that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sets", nargs="*", default=["nl2bash"])
+    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--base", default="wordllama-256")
+    parser.add_argument("--teacher", default=BASE)
+    parser.add_argument("--method", default="linear")
+    parser.add_argument("--share", type=float, default=0.1, help="training queries that keep their labels")
+    asked = parser.parse_args()
+    header = ["set", "labels", "base", "tuned", "95 %", "method", "seconds"]
+    rows = []
+    for name in asked.sets:
+        whole = read(asked.data / name)
+        tenth = few(whole, asked.share)
+        for words, data, teacher in (
+            (f"{asked.share:.0%}", tenth, None),
+            (f"{asked.share:.0%} and the teacher's", tenth, asked.teacher),
+            ("all", few(whole, 1.0), None),
+        ):
+            started = time.perf_counter()
+            tuned = fine_tune(base_model=asked.base, data=data, method=asked.method, teacher=teacher)
+            verdict, seconds = tuned.verdict, time.perf_counter() - started
+            between = " to ".join(f"{end:+.3f}" for end in verdict.ci95)
+            scores = (number(verdict.base.overall), number(verdict.tuned.overall), between)
+            rows.append([name, words, *scores, verdict.method, f"{seconds:.0f}"])
+    show("teacher", header, rows)
+    write_json(OUT / "teacher.json", [dict(zip(header, row, strict=True)) for row in rows])
+    words = (
+        f"Student {asked.base}, teacher {asked.teacher}; test nDCG@10, interval of the gain over the base."
+    )
+    write_section("teacher", "A teacher", f"{words}\n\n{markdown(header, rows)}")
+
+
+def few(dataset: Dataset, share: float, seed: int = 0) -> Dataset:
+    """Keep the labels of some training queries and of the test split; the other queries have none."""
+    split = np.array(dataset.qrels["split"].to_pylist())
+    query = dataset.qrels["query"].to_numpy()
+    train, test = (np.unique(query[split == name]) for name in ("train", "test"))
+    kept = np.random.default_rng(seed).permutation(train)[: round(share * len(train))]
+    rows = np.union1d(train, test)
+    qrels = dataset.qrels.filter(pa.array((split == "test") | ((split == "train") & np.isin(query, kept))))
+    moved = pa.array(np.searchsorted(rows, qrels["query"].to_numpy()), pa.int32())
+    qrels = qrels.set_column(qrels.column_names.index("query"), qrels.schema.field("query"), moved)
+    return replace(dataset, queries=dataset.queries.take(pa.array(rows)), qrels=qrels)
+
+
+if __name__ == "__main__":
+    main()

@@ -50,5 +50,7 @@ class Method:
     """``"float32"``, ``"bfloat16"``, or ``"auto"``: whichever is measured to be faster by a quarter."""
     checkpoint_every: float = 60.0
     """Seconds between two checkpoints."""
+    warm: bool = False
+    """Whether weights train under the adapter of the base's vectors, see :mod:`embedtune.weights.head`."""
     layers: int = 0
     """Top layers that are trained; 0 for all."""

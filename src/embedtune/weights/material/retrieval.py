@@ -12,11 +12,13 @@ from scipy.sparse import csr_matrix
 from embedtune.data.negatives import hard_negatives
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.problem import Round, Scores
+from embedtune.transforms import Identity
 from embedtune.tuners.base import TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
 from embedtune.tuners.softmax import Batch
 from embedtune.types import Vectors
+from embedtune.weights.head import Head
 from embedtune.weights.material.base import Step
 from embedtune.weights.methods_base import Method
 from embedtune.weights.texts import Texts
@@ -76,9 +78,9 @@ class RetrievalMaterial:
         self._document = self.texts.add([documents[column] for column in columns], prompts["document"])
         rng = np.random.default_rng(seed)
         self._scale = method.scale / typical_product(self._train, rng)
-        self._hard = hard_negatives(
-            self._train.queries, self._train.documents, self._train.known, min(MINED, len(columns))
-        )
+        self._head = Head.fitted(self._train, seed) if method.warm else Head(Identity())
+        mapped = self._train.mapped(self._head.transform)
+        self._hard = hard_negatives(mapped.queries, mapped.documents, mapped.known, min(MINED, len(columns)))
         self._rows = np.flatnonzero(np.diff(inner.train.indptr))
         self._validation = _small(own, inner, rng)
         searched = [position[name] for name in self._validation.document_ids]
@@ -107,8 +109,8 @@ class RetrievalMaterial:
         def loss(vectors: torch.Tensor) -> torch.Tensor:
             on = vectors.device
             return info_nce(
-                vectors[first.to(on)],
-                vectors[second.to(on)],
+                self._head.queries(vectors[first.to(on)]),
+                self._head.documents(vectors[second.to(on)]),
                 (positive[0].to(on), positive[1].to(on)),
                 weight.to(on),
                 (masked[0].to(on), masked[1].to(on)),
@@ -118,12 +120,10 @@ class RetrievalMaterial:
         return Step(rows, loss)
 
     def score(self, vectors: Vectors) -> Scores:
-        """Score each held-out query on the small collection."""
-        from embedtune.transforms import Identity
-
+        """Score each held-out query on the small collection, under the head."""
         count = len(self._validation)
         problem = replace(self._validation, queries=vectors[:count], documents=vectors[count:])
-        return problem.scores(Identity(), (self.metric,))[self.metric]
+        return problem.scores(self._head.transform, (self.metric,))[self.metric]
 
 
 def _training(problem: Labelled, positives: csr_matrix, known: csr_matrix) -> TuningData:

@@ -18,8 +18,12 @@ Henderson et al. 2017, Efficient Natural Language Response Suggestion for Smart 
 
 from __future__ import annotations
 
+import json
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,16 +33,76 @@ from embedtune.types import Vectors
 
 EPOCHS, BATCH, RATE, WARM_UP = 3, 32, 2e-5, 0.1
 
+SAVE_EVERY = 50
+"""Steps between two checkpoints of a timed run."""
+
 Encode = Callable[[Sequence[str]], Vectors]
 
 
+@dataclass
+class TimedRun:
+    """A run whose CPU seconds are counted over interruptions, and that may be stopped early.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Keeps checkpoints and ``time.json``.
+    stop_after : int, optional
+        Steps after which training stops; the schedule is still that of the whole run.
+    """
+
+    folder: Path
+    stop_after: int | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return any(self.folder.glob("checkpoint-*"))
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Steps done, steps in all, CPU seconds of training."""
+        path = self.folder / "time.json"
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+
+    def callback(self, total: int) -> Any:
+        """Give what the trainer calls."""
+        from transformers import TrainerCallback
+
+        run, before = self, float(self.figures.get("cpu", 0.0)) if self.begun else 0.0
+        self.folder.mkdir(parents=True, exist_ok=True)
+        began = time.process_time()
+
+        class Clock(TrainerCallback):  # type: ignore[misc]
+            def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+                control.should_training_stop |= state.global_step == run.stop_after
+
+            def write(self, state: Any) -> None:
+                cpu = before + time.process_time() - began
+                figures = {"step": state.global_step, "total": total, "cpu": cpu}
+                (run.folder / "time.json").write_text(json.dumps(figures), "utf-8")
+
+            def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+                self.write(state)
+
+            def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+                self.write(state)
+
+        return Clock()
+
+
 def fit_retrieval(
-    base: str, queries: Sequence[str], documents: Sequence[str], train: csr_matrix, seed: int
+    base: str,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    train: csr_matrix,
+    seed: int,
+    run: TimedRun | None = None,
 ) -> Encode:
     """Tune ``base`` (a folder or a name) on the positives of ``train`` (n, N) and give its encoder."""
     pairs = train.tocoo()
     anchors, positives = [queries[row] for row in pairs.row], [documents[column] for column in pairs.col]
-    return _fit(base, {"anchor": anchors, "positive": positives}, "MultipleNegativesRankingLoss", seed)
+    return _fit(base, {"anchor": anchors, "positive": positives}, "MultipleNegativesRankingLoss", seed, run)
 
 
 def fit_similarity(
@@ -51,7 +115,9 @@ def fit_similarity(
     return _fit(base, columns, "CoSENTLoss", seed)
 
 
-def _fit(base: str, columns: Mapping[str, list[Any]], loss: str, seed: int) -> Encode:
+def _fit(
+    base: str, columns: Mapping[str, list[Any]], loss: str, seed: int, run: TimedRun | None = None
+) -> Encode:
     import sentence_transformers as st
     from datasets import Dataset
     from sentence_transformers import losses
@@ -63,7 +129,7 @@ def _fit(base: str, columns: Mapping[str, list[Any]], loss: str, seed: int) -> E
     steps = -(-len(rows) // BATCH) * EPOCHS
     with tempfile.TemporaryDirectory() as folder:
         arguments = st.SentenceTransformerTrainingArguments(
-            output_dir=folder,
+            output_dir=str(run.folder) if run else folder,
             num_train_epochs=EPOCHS,
             per_device_train_batch_size=BATCH,
             learning_rate=RATE,
@@ -72,13 +138,19 @@ def _fit(base: str, columns: Mapping[str, list[Any]], loss: str, seed: int) -> E
             seed=seed,
             use_cpu=True,
             report_to="none",
-            save_strategy="no",
+            save_strategy="steps" if run else "no",
+            save_steps=SAVE_EVERY,
+            save_total_limit=1,
             disable_tqdm=True,
         )
         trainer = st.SentenceTransformerTrainer(
-            model=model, args=arguments, train_dataset=rows, loss=getattr(losses, loss)(model)
+            model=model,
+            args=arguments,
+            train_dataset=rows,
+            loss=getattr(losses, loss)(model),
+            callbacks=[run.callback(steps)] if run else None,
         )
-        trainer.train()
+        trainer.train(resume_from_checkpoint=run.begun if run else None)
 
     def encode(texts: Sequence[str]) -> Vectors:
         found = model.encode(

@@ -81,6 +81,15 @@ def test_batches_hold_texts_of_like_length_and_bounded_padding(tiny_model: Path)
     assert batches == [[1], [2, 4], [3, 0, 5]]
 
 
+def test_a_batch_is_what_a_cores_caches_hold(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    encoder = TransformerEncoder(tiny_model, device="cpu")
+    assert [len(rows) for rows in encoder._batches(np.full(50, 100))] == [20, 20, 10]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    assert [len(rows) for rows in encoder._batches(np.full(100, 100))] == [81, 19]
+
+
 def test_tokens_are_counted_with_special_ones_before_truncation(encoder: TransformerEncoder) -> None:
     # [CLS] heart attack [SEP] = 4; empty = 2; 30 x (pain in the) = 90 + 2
     counts = encoder.count_tokens(["heart attack", "", TEXTS[4]])

@@ -42,8 +42,9 @@ class Method:
     """Checks without a better gain after which training ends."""
     validation: int = 200
     """Rows held out of training for these checks, at most."""
-    tokens: int = 4096
-    """Tokens that go through the model at once, padding included."""
+    tokens: int = 1024
+    """Tokens that go through the model at once, padding included: what the caches of a core hold. On a GPU
+    :data:`embedtune.weights.flow.GPU_TOKENS` at least."""
     memory: float = 1.5e9
     """Bytes of activations up to which a step goes through the model once; above that, twice but in parts."""
     precision: str = "auto"
@@ -52,6 +53,8 @@ class Method:
     """Whether torch compiles the trained layers: True, False, or ``"auto"``: in a long run on a GPU."""
     checkpoint_every: float = 60.0
     """Seconds between two checkpoints."""
+    warm: bool = False
+    """Whether weights train under the adapter of the base's vectors, see :mod:`embedtune.weights.head`."""
     layers: int = 0
     """Top layers that are trained; 0 for all."""
     distil: float = 0.5

@@ -12,11 +12,13 @@ from scipy.sparse import csr_matrix
 from embedtune.data.negatives import hard_negatives
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.problem import Round, Scores
+from embedtune.transforms import Identity
 from embedtune.tuners.base import TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
 from embedtune.tuners.softmax import Batch
 from embedtune.types import Vectors
+from embedtune.weights.head import Head
 from embedtune.weights.material.base import Step
 from embedtune.weights.material.lessons import Lessons
 from embedtune.weights.methods_base import Method
@@ -77,9 +79,10 @@ class RetrievalMaterial:
         self._document = self.texts.add([documents[column] for column in columns], prompts["document"])
         rng = np.random.default_rng(seed)
         self._scale = method.scale / typical_product(self._train, rng)
-        self._hard = hard_negatives(
-            self._train.queries, self._train.documents, self._train.known, min(MINED, len(columns))
-        )
+        warm = method.warm and not method.matryoshka  # a map of all dimensions is none of the leading ones
+        self._head = Head.fitted(self._train, seed) if warm else Head(Identity())
+        mapped = self._train.mapped(self._head.transform)
+        self._hard = hard_negatives(mapped.queries, mapped.documents, mapped.known, min(MINED, len(columns)))
         self._rows = np.flatnonzero(np.diff(inner.train.indptr))
         self._lessons: Lessons | None = None
         if own.taught is not None and method.distil:
@@ -121,9 +124,10 @@ class RetrievalMaterial:
 
         def loss(vectors: torch.Tensor) -> torch.Tensor:
             on = vectors.device
+            queries = self._head.queries(vectors[first.to(on)])
             labels = info_nce(
-                vectors[first.to(on)],
-                vectors[second.to(on)],
+                queries,
+                self._head.documents(vectors[second.to(on)]),
                 (positive[0].to(on), positive[1].to(on)),
                 weight.to(on),
                 (masked[0].to(on), masked[1].to(on)),
@@ -131,21 +135,18 @@ class RetrievalMaterial:
             )
             if lesson is None or not len(lesson[0]):
                 return labels
-            queries = vectors[first.to(on)][torch.from_numpy(lesson[0]).to(on)]
-            candidates = vectors[third.to(on)].reshape(*lesson[1].shape, -1)
-            similarity = torch.einsum("id,ikd->ik", queries, candidates)
+            candidates = self._head.documents(vectors[third.to(on)]).reshape(*lesson[1].shape, -1)
+            similarity = torch.einsum("id,ikd->ik", queries[torch.from_numpy(lesson[0]).to(on)], candidates)
             followed = listwise(similarity, torch.from_numpy(lesson[2]).to(on), self._scale)
             return (1 - self.method.distil) * labels + self.method.distil * followed
 
         return Step(rows, loss)
 
     def score(self, vectors: Vectors) -> Scores:
-        """Score each held-out query on the small collection."""
-        from embedtune.transforms import Identity
-
+        """Score each held-out query on the small collection, under the head."""
         count = len(self._validation)
         problem = replace(self._validation, queries=vectors[:count], documents=vectors[count:])
-        return problem.scores(Identity(), (self.metric,))[self.metric]
+        return problem.scores(self._head.transform, (self.metric,))[self.metric]
 
 
 def _training(problem: Labelled, positives: csr_matrix, known: csr_matrix) -> TuningData:

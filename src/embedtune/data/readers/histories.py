@@ -62,17 +62,10 @@ class Histories:
         Raises
         ------
         DataError
-            When there is no interaction, or no user with two of them.
+            When there is no interaction.
         """
-        users = self._columns["user"]
-        if not users:
+        if not self._columns["user"]:
             raise DataError("there are no interactions", where=source, fix="add rows with a user and an item")
-        if len(set(users)) == len(users):
-            raise DataError(
-                "every user has one interaction, so no history says what comes next",
-                where=source,
-                fix="give each user's interactions under one user id",
-            )
         arrays = [pa.array(self._columns[field.name], field.type) for field in INTERACTIONS]
         return Dataset(
             "recommendation",

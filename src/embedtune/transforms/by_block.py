@@ -11,7 +11,7 @@ from embedtune.mapped import release
 from embedtune.transforms.pooling import history_vectors
 from embedtune.types import Transform, Vectors
 
-BLOCK = 8192
+BLOCK = 4096
 """Items mapped at a time."""
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from embedtune.types import Vectors
 
-BLOCK = 8192
+BLOCK = 4096
 """Rows turned at a time."""
 
 _TOP = 14

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.sparse import csr_matrix
 
 from embedtune.types import Vectors
@@ -34,7 +33,7 @@ MORE = 10
 COLUMNS = 32
 """Singular vectors worked on at a time, of all rows."""
 
-BLOCK = 8192
+BLOCK = 4096
 """Rows worked on at a time, of all singular vectors."""
 
 _LEAST = 1e-6
@@ -103,6 +102,7 @@ def _randomised(x: csr_matrix, rank: int, seed: int) -> tuple[Vectors, Vectors]:
         for some in _columns(width):
             q[:, some] = across @ (x @ np.ascontiguousarray(q[:, some]))
         _orthonormalise(q)
+    _orthonormalise(q)  # once more, for what rounding left
     inner = np.zeros((width, width))
     for start in range(0, x.shape[0], BLOCK):
         part = x[start : start + BLOCK] @ q
@@ -115,22 +115,17 @@ def _randomised(x: csr_matrix, rank: int, seed: int) -> tuple[Vectors, Vectors]:
 
 
 def _orthonormalise(q: Vectors) -> None:
-    """Make the columns of ``q`` (N, r) orthonormal in place, by Cholesky's factor of their Gram matrix, twice.
-
-    Yamamoto et al. 2015, Roundoff error analysis of the CholeskyQR2 algorithm, ETNA 44.
-    """
-    for _ in range(2):
-        gram = np.zeros((q.shape[1], q.shape[1]))
-        for start in range(0, len(q), BLOCK):
-            part = q[start : start + BLOCK].astype(np.float64)
-            gram += part.T @ part
-        size = np.sqrt(np.maximum(np.diag(gram), 1e-300))
-        gram /= size[:, None] * size  # columns of one length: what is left is how they lean
-        gram[np.diag_indices(len(gram))] += 1e-10  # directions that are not there stay small, and finite
-        right = np.linalg.cholesky(gram).T * size
-        inverse = solve_triangular(right, np.eye(len(right))).astype(np.float64)
-        for start in range(0, len(q), BLOCK):
-            q[start : start + BLOCK] = q[start : start + BLOCK].astype(np.float64) @ inverse
+    """Make the columns of ``q`` (N, r) orthonormal in place, by the inverse root of their Gram matrix."""
+    gram = np.zeros((q.shape[1], q.shape[1]))
+    for start in range(0, len(q), BLOCK):
+        part = q[start : start + BLOCK]
+        gram += part.T @ part
+    size = np.sqrt(np.maximum(np.diag(gram), 1e-30))
+    square, axes = np.linalg.eigh(gram / (size[:, None] * size))  # of one length, so only the angles count
+    square = np.maximum(square, 1e-7 * square[-1])  # directions that are not there stay small
+    turn = ((axes / np.sqrt(square)) / size[:, None]).astype(np.float32)
+    for start in range(0, len(q), BLOCK):
+        q[start : start + BLOCK] = q[start : start + BLOCK] @ turn
 
 
 def _columns(width: int) -> list[slice]:

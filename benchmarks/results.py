@@ -32,6 +32,8 @@ SECTIONS = (
     "memory",
     "api",
     "apply",
+    "suggest",
+    "curve",
 )
 PACKAGES = (
     "numpy",

@@ -156,6 +156,70 @@ def test_bad_data(run, case):
         refused(run, *command, says=says)
 
 
+def histories(*times: object, users: str = "uuvv") -> Callable[[], None]:
+    lines = [f"{user},i{n},{time}" for n, (user, time) in enumerate(zip(users, times, strict=True))]
+    return lambda: write_lines("d.csv", ["user,item,timestamp", *lines])
+
+
+def labels(*cells: str) -> Callable[[], None]:
+    rows = [{"text": f"answer {n % 10}", "label": cell} for n, cell in enumerate(cells)]
+    return lambda: write_lines("d.jsonl", map(json.dumps, rows))
+
+
+def scores(*cells: object) -> Callable[[], None]:
+    rows = [{"sentence1": f"d{n}", "sentence2": f"d{n + 1}", "score": cell} for n, cell in enumerate(cells)]
+    return lambda: write_lines("d.jsonl", map(json.dumps, rows))
+
+
+OTHER_TASKS: dict[str, tuple[Callable[[], object], str, list[str]]] = {
+    "two forms of time": (
+        histories(1577836800, "2020-01-01", 3, 4),
+        "d.csv",
+        ["d.csv:3, column 'timestamp': '2020-01-01' is ISO 8601", "d.csv:2 is seconds since 1970; write all"],
+    ),
+    "no time": (
+        histories(1, 2, "soon", 4),
+        "d.csv",
+        ["d.csv:4, column 'timestamp': 'soon' is no timestamp; write seconds or milliseconds since 1970"],
+    ),
+    "a user an interaction": (
+        histories(1, 2, 3, 4, users="uvwx"),
+        "d.csv",
+        ["d.csv: every user has one interaction, so no history says what comes next; give each user's"],
+    ),
+    "one class": (
+        labels(*["a"] * 30),
+        "d.jsonl",
+        ["d.jsonl: all 30 items have the label 'a', so there is nothing to tell apart; add items of another"],
+    ),
+    "labels in one cell": (
+        labels("a", "b", "a; b", *"ab" * 9),
+        "d.jsonl",
+        ["d.jsonl:3: the label 'a; b' is made of others: one class, or several?; write several labels as"],
+    ),
+    "a broken list of labels": (
+        labels("a", "['a', 'b']", *"ab" * 9),
+        "d.jsonl",
+        ["""d.jsonl:2, column 'label': "['a', 'b']" is no JSON list of labels; write several labels as ["a","""],
+    ),
+    "a score that is no number": (
+        scores(1, 2, "high", 3),
+        "d.jsonl",
+        ["d.jsonl:3, column 'score': 'high' is not a number; write the"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_TASKS)
+@pytest.mark.usefixtures("place")
+def test_bad_data_of_other_tasks(run, case):
+    make, name, says = OTHER_TASKS[case]
+    make()
+    refused(run, "tune", name, "--base", "vectors:v", "--out", "out", says=says)
+    if case != "a user an interaction":  # it asks for a split of later interactions first
+        refused(run, "evaluate", name, "--model", "vectors:v", says=says)
+
+
 ARRAYS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], list[str]]] = {
     "NaN": (
         "documents",

@@ -11,6 +11,7 @@ from embedtune.collect.collected import Collected
 from embedtune.collect.encode import Progress, encode, items_of
 from embedtune.data.dataset import Dataset, cells
 from embedtune.data.duplicates import near_duplicates
+from embedtune.errors import DataError
 from embedtune.judging.classified import UNSEEN, Classified
 from embedtune.tuners.items import LabelledItems
 from embedtune.types import Encoder
@@ -23,7 +24,19 @@ def collect(
 
     Where not one class of the test items trains, they are judged among each other, as in search by
     example: see ``unseen`` of :class:`~embedtune.judging.classified.Classified`.
+
+    Raises
+    ------
+    DataError
+        When all items have the same label.
     """
+    if len(dataset.labels) > 1 and len({tuple(labels) for labels in dataset.labels}) == 1:
+        raise DataError(
+            f"all {len(dataset.labels):,} items have the label {', '.join(dataset.labels[0]) or 'none'!r}, so there"
+            " is nothing to tell apart",
+            where=dataset.source,
+            fix="add items of another class",
+        )
     split, contents = np.array(cells(dataset.documents, "split")), dataset.contents("document")
     rows = {which: np.flatnonzero(np.isin(split, names)) for which, names in _parts(training, judging)}
     classes = sorted({one for which in rows for row in rows[which] for one in dataset.labels[row]})

@@ -62,6 +62,7 @@ _READING = {
     "missing-ids": ("judgement names an id that does not exist", "judgements name ids that do not exist"),
     "no-positive": ("query has no positive", "queries have no positive"),
     "no-label": ("text has no label", "texts have no label"),
+    "ambiguous-labels": ("label is made of other labels", "labels are made of other labels"),
     "empty-texts": ("row has an empty text", "rows have an empty text"),
     "damaged-images": ("image cannot be read", "images cannot be read"),
     "empty-splits": ("split is empty", "splits are empty"),

@@ -12,6 +12,10 @@ from embedtune.data.roles import Layout
 from embedtune.errors import DataError
 
 
+SEPARATORS = (";", "|", ",")
+"""What several labels in one cell are parted by, where they are not a list."""
+
+
 class Labels:
     """Gathers labelled texts, row by row; a text that comes twice stays two items."""
 
@@ -47,6 +51,21 @@ class Labels:
             self._problems.add("duplicate-ids", what, file=file, line=line, fix=fix, text=text)
         return False
 
+    def _report_joined(self) -> None:
+        """Report labels such as 'a;b' where 'a' and 'b' are labels too: one class, or two?"""
+        known = {label for row in self._rows for label in row[4]}
+        joined = {
+            label
+            for label in known
+            for mark in SEPARATORS
+            if mark in label and {part.strip() for part in label.split(mark)} <= known
+        }
+        for _, text, file, line, labels, _ in self._rows if joined else ():
+            for label in joined.intersection(labels):
+                what = f"the label {label!r} is made of others: one class, or several?"
+                fix = 'write several labels as a JSON list, ["a", "b"], or give the class another name'
+                self._problems.add("ambiguous-labels", what, file=file, line=line, fix=fix, text=text)
+
     def finish(self, roles: dict[str, str], source: str) -> Dataset:
         """Give the dataset.
 
@@ -59,6 +78,7 @@ class Labels:
             raise DataError(
                 "there are no labelled texts", where=source, fix="add rows with a text and a label"
             )
+        self._report_joined()
         return Dataset(
             "classification",
             self._slices.onto(labelled(self._rows)),

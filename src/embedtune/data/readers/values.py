@@ -126,6 +126,9 @@ def as_labels(value: Any, column: str, file: str, line: int) -> list[str] | None
             parsed = None
         if isinstance(parsed, list) and all(isinstance(label, str) for label in parsed):
             value = parsed
+        elif value[1:].lstrip().startswith(("'", '"')):
+            what, fix = f"{value!r} is no JSON list of labels", 'write several labels as ["a", "b"]'
+            raise wrong(what, column, file, line, fix)
     several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     labels = [_label(label, column, file, line) for label in several]
     if value is not several and labels == [""]:

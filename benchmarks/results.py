@@ -34,6 +34,8 @@ SECTIONS = (
     "memory",
     "api",
     "apply",
+    "suggest",
+    "curve",
 )
 PACKAGES = (
     "numpy",

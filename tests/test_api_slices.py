@@ -113,6 +113,11 @@ def test_every_value_is_listed_with_what_json_promises(sliced: Tuned) -> None:
         assert {"n", "base", "tuned", "gain", "ci95", "p_value", "p_holm", "harmed"} <= set(one)
         assert one["gain"] == pytest.approx(one["tuned"] - one["base"])
         assert one["p_holm"] >= one["p_value"]
+        assert len(one["metrics"]) > 1
+        for told in one["metrics"].values():
+            assert told["ci95"][0] <= told["gain"] <= told["ci95"][1]
+            assert told["gain"] == pytest.approx(told["tuned"] - told["base"], abs=2e-6)
+            assert told["p_holm"] >= told["p_value"]
     assert by_name["department", "legal"]["n"] == LEGAL
     assert sum(one["n"] for one in data["slices"]) == 2 * N  # each query once for each column
 

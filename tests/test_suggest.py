@@ -162,3 +162,28 @@ def test_pools(tmp_path):
     (tmp_path / "d.txt").write_text("\n")
     with pytest.raises(DataError, match="no texts"):
         read_pool(tmp_path / "d.txt")
+
+
+def test_what_stands_for_many_comes_before_what_stands_alone():
+    labelled = on_circle(0, 3)
+    crowd, odd = on_circle(*range(80, 100, 2)), on_circle(181)
+    found = suggest_items(np.concatenate([odd, crowd]), labelled, ["a", "b"], Identity(), 2)
+    assert found.uncertainty[found.rows == 0].tolist() == [1.0] or 0 not in found.rows
+    assert found.rows[0] > 0  # although the odd one is the most uncertain, and the furthest from all labels
+
+
+def test_picking_is_that_of_a_slow_greedy_search():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((120, 5)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    labels = list("abc" * 10)
+    found = suggest_items(x[30:], x[:30], labels, Identity(), 90)
+    every = np.empty(90)
+    every[found.rows] = found.uncertainty * (1 + found.moved)
+    covered, chosen = np.maximum((x[30:] @ x[:30].T).max(axis=1), 0), []
+    for _ in range(25):
+        gain = every * np.maximum(x[30:] @ x[30:].T - covered, 0).mean(axis=1)
+        gain[chosen] = -1
+        chosen.append(int(gain.argmax()))
+        covered = np.maximum(covered, x[30:] @ x[30:][chosen[-1]])
+    assert found.rows[:25].tolist() == chosen

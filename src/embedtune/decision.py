@@ -20,7 +20,7 @@ from embedtune.judging.retention import ProbeSet, retention
 from embedtune.judging.scored import Scored
 from embedtune.judging.slices import held_out, slice_gains
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
-from embedtune.parts import Sliced, in_folds, spots_of
+from embedtune.parts import Sliced, in_every_metric, in_folds, spots_of
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice, Tried
 from embedtune.tuners.base import Budget
@@ -121,7 +121,8 @@ def judge(
     parts = held_out(slices.train, choice.folded) if choice else {}
     if judged and found.test is not None:
         parts = {name: mask & judged.whole for name, mask in slices.test.items()}
-    sliced = slice_gains(judged, parts) if judged else []
+    every = in_every_metric(choice, found, judged) if choice and parts and found.test is None else judged
+    sliced = slice_gains(every, parts) if every else []
     nothing_tried = bool(choice and choice.stopped and len(choice.tried) == 1)
     rows = ROWS[dataset.task]
     decision, reasons, needed = decide(

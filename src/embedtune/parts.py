@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
-from embedtune.judging.comparison import Judged
+from embedtune.judging.comparison import TOGETHER, Judged
 from embedtune.judging.correlation import CORRELATIONS
 from embedtune.judging.scored import Scored
 from embedtune.judging.slices import Slices
@@ -46,6 +46,22 @@ def spots_of(dataset: Dataset, found: Collected, judged: Judged, choice: Choice 
         seed=judged.seed,
         worded=not dataset.images,
     )
+
+
+def in_every_metric(choice: Choice, found: Collected, judged: Judged | None) -> Judged | None:
+    """Give what was judged out of fold in the task's other metrics too, those that rows have by themselves."""
+    fold, shown = choice.folded, choice.shown
+    names = [name for name in found.metrics if name != fold.metric and name not in TOGETHER]
+    if judged is None or not names or shown.candidate is None:
+        return judged
+    sides: tuple[list[dict[str, Values]], ...] = ([], [])
+    for i, one in enumerate(fold.rounds):
+        for transform, told in zip(
+            (Identity(), fold.fitted(shown.candidate, shown.strength, i)), sides, strict=True
+        ):
+            told.append(fold.problem.evaluate(transform, one.held, one.train, names))
+    base, tuned = ({name: np.concatenate([one[name] for one in side]) for name in names} for side in sides)
+    return replace(judged, base=judged.base | base, tuned=judged.tuned | tuned)
 
 
 def in_folds(choice: Choice, mask: NDArray[np.bool_]) -> tuple[dict[str, Values], dict[str, Values]]:

@@ -215,6 +215,50 @@ def test_bad_images(run, case):
     refused(run, "tune", "pictures", "--base", "vectors:v", "--out", "out", says=[f"red/{name}: {says}"])
 
 
+def histories(*times: object, users: str = "uuvv") -> Callable[[], None]:
+    lines = [f"{user},i{n},{time}" for n, (user, time) in enumerate(zip(users, times, strict=True))]
+    return lambda: write_lines("d.csv", ["user,item,timestamp", *lines])
+
+
+def scores(*cells: object) -> Callable[[], None]:
+    rows = [{"sentence1": f"d{n}", "sentence2": f"d{n + 1}", "score": cell} for n, cell in enumerate(cells)]
+    return lambda: write_lines("d.jsonl", map(json.dumps, rows))
+
+
+OTHER_TASKS: dict[str, tuple[Callable[[], object], str, list[str]]] = {
+    "two forms of time": (
+        histories(1577836800, "2020-01-01", 3, 4),
+        "d.csv",
+        ["d.csv:3, column 'timestamp': '2020-01-01' is ISO 8601", "d.csv:2 is seconds since 1970; write all"],
+    ),
+    "no time": (
+        histories(1, 2, "soon", 4),
+        "d.csv",
+        ["d.csv:4, column 'timestamp': 'soon' is no timestamp; write seconds or milliseconds since 1970"],
+    ),
+    "a user an interaction": (
+        histories(1, 2, 3, 4, users="uvwx"),
+        "d.csv",
+        ["d.csv: every user has one interaction, so no history says what comes next; give each user's"],
+    ),
+    "a score that is no number": (
+        scores(1, 2, "high", 3),
+        "d.jsonl",
+        ["d.jsonl:3, column 'score': 'high' is not a number; write the"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_TASKS)
+@pytest.mark.usefixtures("place")
+def test_bad_data_of_other_tasks(run, case):
+    make, name, says = OTHER_TASKS[case]
+    make()
+    refused(run, "tune", name, "--base", "vectors:v", "--out", "out", says=says)
+    if case != "a user an interaction":  # it asks for a split of later interactions first
+        refused(run, "evaluate", name, "--model", "vectors:v", says=says)
+
+
 ARRAYS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], list[str]]] = {
     "NaN": (
         "documents",

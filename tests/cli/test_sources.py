@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from embedtune.cli.options import parse_sources
+from embedtune.encoders.vectors import write_vectors
 from embedtune.errors import UserError
 
 
@@ -29,6 +31,44 @@ def test_check_reads_several_sources(run, pairs: Path, tmp_path: Path) -> None:
     done = run("check", pairs, f"{other}@0.5", "--json", "-")
     assert json.loads(done.stdout)["data"]["counts"]["queries"] == 23
     assert run("check", pairs, f"{other}@0").exit_code == 2
+
+
+def test_evaluate_search_and_suggest_read_several_sources(
+    run, pairs: Path, tiny_model, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jsonl"
+    row = {"query": "sore foot", "positive": "pain in the foot", "split": "test"}
+    other.write_text(json.dumps(row) + "\n", "utf-8")
+    model = ("--model", tiny_model, "--json", "-")
+    done = run("evaluate", pairs, f"{other}@0.5", *model)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["base"]["n"] == 7  # six of the first, one of the other
+    done = run("search", pairs, other, "pain in the foot", *model)
+    assert json.loads(done.stdout)["hits"][0]["text"] == "pain in the foot"
+    pool, out = tmp_path / "pool.txt", tmp_path / "next.csv"
+    pool.write_text("sore foot\nsore hand\n", "utf-8")  # the first is judged in the other source
+    done = run("suggest", pairs, other, "--pool", pool, "--out", out, *model)
+    assert [row["query"] for row in json.loads(done.stdout)["rows"]] == ["sore hand"]
+
+
+def test_histories_of_two_files_are_evaluated_together(run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_vectors(tmp_path / "v", "document", [f"i{n}" for n in range(12)], rng.standard_normal((12, 4)))
+    rows = [(f"u{n // 6}", f"i{(n * 5 + n // 6) % 12}", n) for n in range(72)]
+    for name, split, kept in (
+        ("a.csv", "train", lambda n: n % 6 < 5),
+        ("b.csv", "test", lambda n: n % 6 == 5),
+    ):
+        lines = [f"{user},{item},{n + 1},{split}" for user, item, n in rows if kept(n)]
+        (tmp_path / name).write_text("\n".join(["user,item,timestamp,split", *lines]) + "\n", "utf-8")
+    model = ("--model", f"vectors:{tmp_path / 'v'}", "--json", "-")
+    done = run("evaluate", tmp_path / "a.csv", tmp_path / "b.csv", *model)
+    assert done.exit_code == 0, done.output
+    written = json.loads(done.stdout)
+    assert (written["task"], written["base"]["n"]) == ("recommendation", 12)
+    refused = run("evaluate", tmp_path / "a.csv", f"{tmp_path / 'b.csv'}@0.5", *model)
+    assert refused.exit_code == 2
+    assert "all count alike" in refused.output
 
 
 def test_damaged_images_stop_the_work_unless_skipped(run, tmp_path: Path) -> None:

@@ -123,12 +123,3 @@ def test_scored_pairs_of_two_sources_are_all_there() -> None:
     assert len(set(mixed.document_ids)) == len(texts)
     with pytest.raises(DataError, match="all count alike"):
         mix([(first, 1.0), (second, 0.5)])
-
-
-def test_interactions_are_of_one_source_and_have_no_test_file() -> None:
-    rows = [{"user": "u", "item": item, "timestamp": n} for n, item in enumerate(("a", "b"))]
-    histories = read(rows, task="recommendation")
-    with pytest.raises(DataError, match="one source"):
-        mix([(histories, 1.0), (histories, 1.0)])
-    with pytest.raises(DataError, match="split 'test'"):
-        join_test(histories, histories)

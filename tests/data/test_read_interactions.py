@@ -79,9 +79,10 @@ def test_items_with_one_id_or_none(folder: Path) -> None:
         read(folder)
 
 
-def test_users_with_one_interaction_each() -> None:
-    with pytest.raises(DataError, match="every user has one interaction"):
-        read([{"user": "u", "item": "a"}, {"user": "v", "item": "a"}])
+def test_a_log_without_a_row_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,item\n", "utf-8")
+    with pytest.raises(DataError, match=r"log.csv"):
+        read(tmp_path / "log.csv", task="recommendation")
 
 
 @pytest.mark.parametrize(

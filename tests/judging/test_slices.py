@@ -41,11 +41,37 @@ def test_means_counts_and_adjusted_p_values_by_hand() -> None:
     assert (a.harmed, b.harmed) == (True, False)
     assert (c.n, c.ci95, c.p_value, c.p_holm, c.harmed) == (3, None, None, None, False)  # too few to test
     assert c.gain == pytest.approx(-0.5)
-    assert a.metrics == {
-        "ndcg@10": {"base": 0.5, "tuned": 0.3},
-        "map": {"base": round(float(np.linspace(0, 1, 27)[:12].mean()), 6),
-                "tuned": round(float(np.linspace(0, 1, 27)[:12].mean()), 6)},
+    same = round(float(np.linspace(0, 1, 27)[:12].mean()), 6)
+    assert a.metrics["map"] == {
+        "base": same, "tuned": same, "gain": 0, "ci95": (0, 0), "p_value": 1, "p_holm": 1, "harmed": False,
     }  # fmt: skip
+    first = {name: a.metrics["ndcg@10"][name] for name in ("gain", "ci95", "p_value", "p_holm", "harmed")}
+    assert first == {name: getattr(a, name) for name in first}
+    assert c.metrics["map"]["p_holm"] is None
+
+
+def test_other_metrics_have_intervals_and_a_family_of_their_own() -> None:
+    # two metrics beside the one that decides, in two slices: four tests, of which one is a sure loss
+    n = 24
+    base, lost = np.full(n, 0.5), np.where(np.arange(n) < 12, -0.2, 0.0)
+    mixed_signs = np.tile([0.1, -0.1], 12)
+    judged = Judged(
+        {"ndcg@10": base, "map": base, "mrr": base},
+        {"ndcg@10": base, "map": base + lost, "mrr": base + mixed_signs},
+        {},
+        np.arange(n),
+        ["t"] * n,
+    )
+    masks = {("team", "a"): np.arange(n) < 12, ("team", "b"): np.arange(n) >= 12}
+    a, b = slice_gains(judged, masks)
+    assert list(a.metrics) == ["ndcg@10", "map", "mrr"]
+    told = a.metrics["map"]
+    assert (told["base"], told["tuned"], told["gain"]) == pytest.approx((0.5, 0.3, -0.2))
+    assert told["ci95"][0] <= -0.2 <= told["ci95"][1]
+    assert told["p_holm"] == pytest.approx(4 * 2 / 2**12)  # the smallest of four
+    assert told["harmed"]
+    assert not a.harmed  # the metric that decides loses nothing
+    assert (b.metrics["map"]["p_holm"], b.metrics["mrr"]["p_holm"], b.p_holm) == (1, 1, 1)
 
 
 def test_a_loss_that_many_slices_explain_is_no_harm() -> None:

@@ -11,7 +11,6 @@ import typer
 from embedtune.cli.options import (
     ApiBase,
     ApiKeyEnv,
-    Data,
     Dimensions,
     Engine,
     Json,
@@ -22,10 +21,12 @@ from embedtune.cli.options import (
     Roles,
     Seed,
     Slices,
+    Sources,
     Task,
     api_options,
     engine_options,
     parse_roles,
+    parse_sources,
 )
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    data: Data,
+    data: Sources,
     model: Model,
     against: Annotated[
         str | None,
@@ -70,7 +71,7 @@ def evaluate(
 
     started = time.monotonic()
     slices = slice or ()
-    dataset = read(data, task=task, roles=parse_roles(role), slices=slices)  # type: ignore[arg-type]
+    dataset = read(parse_sources(data), task=task, roles=parse_roles(role), slices=slices)  # type: ignore[arg-type]
     options = engine_options(engine, dataset)
     options |= api_options(api_base, api_key_env, max_cost, prices, dimensions)
     judged, other = open_models(model, against, options)

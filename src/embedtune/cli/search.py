@@ -9,7 +9,6 @@ import typer
 from embedtune.cli.options import (
     ApiBase,
     ApiKeyEnv,
-    Data,
     Dimensions,
     Engine,
     Json,
@@ -17,17 +16,19 @@ from embedtune.cli.options import (
     Model,
     PriceTable,
     Roles,
+    Sources,
     Task,
     api_options,
     engine_options,
     parse_roles,
+    parse_sources,
 )
 from embedtune.cli.output import Output, shorten
 from embedtune.cli.progress import StageProgress, watch
 
 
 def search(
-    data: Data,
+    data: Sources,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
     model: Model,
     k: Annotated[int, typer.Option("-k", min=1, help="How many documents to show.")] = 10,
@@ -50,7 +51,7 @@ def search(
     from embedtune.models import open_model
 
     with StageProgress() as progress:
-        dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
+        dataset = read(parse_sources(data), task=task, roles=parse_roles(role))  # type: ignore[arg-type]
         options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
         tuned = open_model(model, **engine_options(engine, dataset), **options)
         watch(tuned, progress.stage("documents"))

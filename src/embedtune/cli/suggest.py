@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedtune.cli.options import Data, Json, Model, Roles, Seed, Task, parse_roles
+from embedtune.cli.options import Json, Model, Roles, Seed, Sources, Task, parse_roles, parse_sources
 from embedtune.cli.output import Output, shorten
 from embedtune.cli.progress import StageProgress, watch
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def suggest(
-    data: Data,
+    data: Sources,
     model: Model,
     out: Annotated[
         Path,
@@ -46,7 +46,7 @@ def suggest(
 
     refuse_unwritable(out)
     texts = None if pool is None else read_pool(pool)
-    dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
+    dataset = read(parse_sources(data), task=task, roles=parse_roles(role))  # type: ignore[arg-type]
     with StageProgress() as progress:
         tuned = open_model(model)
         watch(tuned, progress.stage("encode"))
@@ -56,7 +56,7 @@ def suggest(
     for rank, row in enumerate(rows, 1):
         table.add_row(str(rank), Text(_shown(row)), f"{row.uncertainty:.2f}", f"{row.moved:.2f}")
     output.show(table)
-    output.say(f"{out}: {len(rows)} rows; fill in the empty column, and add them to {data}")
+    output.say(f"{out}: {len(rows)} rows; fill in the empty column, and add them to {' '.join(data)}")
     output.write({"out": out, "model": model, "task": dataset.task, "rows": [_plain(row) for row in rows]})
 
 

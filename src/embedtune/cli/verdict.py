@@ -38,20 +38,22 @@ def show_parts(output: Output, result: Mapping[str, Any]) -> None:
 
 
 def show_slices(output: Output, rows: str, slices: Sequence[Mapping[str, Any]]) -> None:
-    """Show every slice with its gain, interval and adjusted p-value; nothing where there are none."""
+    """Show every slice with its gain, interval and adjusted p-value, a line a metric; nothing for none."""
     if not slices:
         return
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("slice", rows, "base", "tuned", "gain, 95 % interval", "p, adjusted", box=None)
+    table = Table("slice", rows, "metric", "base", "tuned", "gain, 95 % interval", "p, adjusted", box=None)
     for one in slices:
-        gain, p_value = f"{one['gain']:+.3f}", "too few to test"
-        if one["ci95"]:
-            gain += ", {:+.3f} to {:+.3f}".format(*one["ci95"])
-            p_value = f"{one['p_holm']:.2g}{' loses' if one['harmed'] else ''}"
-        name = escape(shorten(f"{one['column']} = {one['value']}", 40))
-        table.add_row(name, f"{one['n']:,}", f"{one['base']:.3f}", f"{one['tuned']:.3f}", gain, p_value)
+        name, count = escape(shorten(f"{one['column']} = {one['value']}", 40)), f"{one['n']:,}"
+        for metric, told in (one.get("metrics") or {"": one}).items():
+            gain, p_value = f"{told['gain']:+.3f}", "too few to test"
+            if told["ci95"]:
+                gain += ", {:+.3f} to {:+.3f}".format(*told["ci95"])
+                p_value = f"{told['p_holm']:.2g}{' loses' if told['harmed'] else ''}"
+            table.add_row(name, count, metric, f"{told['base']:.3f}", f"{told['tuned']:.3f}", gain, p_value)
+            name = count = ""
     output.say()
     output.show(table)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from embedtune.collect.collected import Collected
 from embedtune.collect.encode import Progress, encode, items_of
-from embedtune.data.dataset import Dataset, cells
+from embedtune.data.dataset import Dataset
+from embedtune.errors import DataError
 from embedtune.judging.recommended import Recommended
 from embedtune.tuners.interactions import Interactions
 from embedtune.types import Encoder, Vectors
@@ -22,15 +25,28 @@ SHOWN = 3
 def collect(
     dataset: Dataset, encoder: Encoder, training: list[str], judging: list[str], progress: Progress | None
 ) -> Collected:
-    """Encode the items and divide the interactions by split."""
+    """Encode the items and divide the interactions by split.
+
+    Raises
+    ------
+    DataError
+        When no user has two interactions.
+    """
+    users = dataset.interactions["user"]
+    if len(users.unique()) == len(users):
+        raise DataError(
+            "every user has one interaction, so no history says what comes next",
+            where=dataset.source,
+            fix="give each user's interactions under one user id",
+        )
     every = np.arange(len(dataset.documents))
     items = encode(encoder, items_of(dataset, encoder, "document", every), "document", progress, dataset)
     history = interactions(dataset, items, training, encoder)
     test = interactions(dataset, items, judging, encoder) if judging else None
     train = Recommended(history)
     texts = _histories(dataset, history)
-    users = int(np.count_nonzero(history.counts))
-    found = Collected(train, texts * 3, users, METRICS, train_from=train.groups)
+    labels = int(np.count_nonzero(history.counts))
+    found = Collected(train, texts * 3, labels, METRICS, train_from=train.groups)
     if test is None or not len(test):
         return found
     judged = Recommended(history, test)
@@ -51,17 +67,21 @@ def interactions(
     dataset: Dataset, items: Vectors, splits: list[str], encoder: Encoder | None = None
 ) -> Interactions:
     """Give the interactions of some splits; users have the same number whatever the split."""
-    rows = [row for row in dataset.interactions.to_pylist() if row["split"] in splits]
-    number = {user: n for n, user in enumerate(sorted(set(cells(dataset.interactions, "user"))))}
-    columns = {name: [row[name] for row in rows] for name in ("item", "rating", "time")}
+    table = dataset.interactions
+    coded = table["user"].combine_chunks().dictionary_encode()
+    names: list[str] = coded.dictionary.to_pylist()
+    number = np.argsort(np.array(sorted(range(len(names)), key=names.__getitem__), np.int64))
+    kept = pc.is_in(table["split"], pa.array(splits, pa.string())).to_numpy()
+    table = table.filter(pa.array(kept))
+    values = {name: None if table[name].null_count else table[name].to_numpy() for name in ("rating", "time")}
     return Interactions.of(
         items,
-        np.array([number[row["user"]] for row in rows], np.int64),
-        np.array(columns["item"], np.int64),
+        number[coded.indices.to_numpy()[kept]],
+        table["item"].to_numpy(),
         dataset.document_ids,
-        rating=None if None in columns["rating"] else np.array(columns["rating"]),
-        time=None if None in columns["time"] else np.array(columns["time"]),
-        users=len(number),
+        rating=values["rating"],
+        time=values["time"],
+        users=len(names),
         similarity="cosine" if encoder is None else encoder.similarity,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -243,13 +244,26 @@ class Dataset:
             sliced = [name for name in table.column_names if name.startswith(PREFIX)]
             known = [name for name in columns if name in table.column_names]
             kept = table.select([*known, *sliced]).combine_chunks()
-            sink = pa.BufferOutputStream()
+            sink = pa.PythonFile(_Hashed(digest), mode="w")  # never held as a whole
             with pa.ipc.new_stream(sink, kept.schema) as writer:
                 writer.write_table(kept)
-            digest.update(sink.getvalue())
         hashes = (self.contents(kind) for kind in ("query", "document") if kind in self.images)
         digest.update("".join(name for names in hashes for name in names).encode())
         return digest.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """A file of which only the hash is kept."""
+
+    def __init__(self, digest: hashlib._Hash) -> None:
+        self._digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._digest.update(data)
+        return len(data)
 
 
 def cells(table: pa.Table, column: str) -> list[Any]:

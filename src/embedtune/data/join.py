@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embedtune.data.dataset import Dataset
+from embedtune.data.mixed_histories import mix_histories, refuse_strangers
 from embedtune.data.mixture import whole_paths
 from embedtune.errors import DataError
 
@@ -20,12 +21,14 @@ TEST = "test"
 def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     """Add all judgements of ``test`` to ``dataset`` as its split ``"test"``, in place of the one it has.
 
-    Documents are the same where their texts are.
+    Documents are the same where their texts are; of interactions an id is the same item and the same user in
+    both.
 
     Raises
     ------
     DataError
-        When the two are of different tasks, or one of images and one of texts.
+        When the two are of different tasks, or one of images and one of texts; or, of interactions, no user
+        is in both, an item's id has two texts, or one has timestamps and one has none.
     """
     if dataset.task != test.task:
         raise DataError(
@@ -37,11 +40,7 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
         what = "of the two datasets, one has images where the other has texts"
         raise DataError(what, where=test.source, fix="give both the same columns")
     if dataset.task == "recommendation":
-        raise DataError(
-            "interactions are judged on what comes after them, and cannot be in a file of their own",
-            where=test.source,
-            fix="add the later interactions to the data as split 'test'",
-        )
+        return _with_later(dataset, test)
     dataset, test = whole_paths(dataset), _weighted_like(whole_paths(test), dataset)
     if dataset.task == "classification":
         kept = _without_test(dataset.documents)
@@ -71,6 +70,17 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
         queries=_joined([dataset.queries, _renamed(test.queries, dataset.queries)]),
         qrels=pa.concat_tables([kept, moved]),
     )
+
+
+def _with_later(dataset: Dataset, test: Dataset) -> Dataset:
+    """Interactions of both: those of ``test`` continue the histories of the users with the same ids."""
+    kept = replace(dataset, interactions=_without_test(dataset.interactions))
+    refuse_strangers(kept, test)
+    table = test.interactions
+    split = pa.array([TEST] * len(table), pa.string())
+    table = table.set_column(table.column_names.index("split"), table.schema.field("split"), split)
+    documents, histories = mix_histories([kept, replace(test, interactions=table)])
+    return replace(dataset, documents=documents, interactions=histories)
 
 
 def _joined_pairs(dataset: Dataset, test: Dataset, column: NDArray[np.int32]) -> pa.Table:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from embedtune.data.dataset import Dataset, cells
+from embedtune.data.mixed_histories import mix_histories
 from embedtune.errors import DataError
 
 
@@ -39,6 +40,8 @@ def mix(sources: Sequence[tuple[Dataset, float]]) -> Dataset:
     would be without weights: they say how much a source is trusted in training, not how relevant its
     documents are. Texts that are equal are one query, one document, whatever their ids; an id that
     names another text in an earlier source gets the number of its source. Splits of one name are one.
+    Interactions and scored pairs all count alike; of interactions an id is the same item and the same user
+    in all sources, see :func:`embedtune.data.mixed_histories.mix_histories`.
 
     Parameters
     ----------
@@ -48,7 +51,8 @@ def mix(sources: Sequence[tuple[Dataset, float]]) -> Dataset:
     Raises
     ------
     DataError
-        When tasks or kinds of content differ, or a weight is not above 0 and finite.
+        When tasks or kinds of content differ, a weight is not above 0 and finite, weights differ where all
+        count alike, or an item's id has two texts.
     """
     first = sources[0][0]
     for dataset, weight in sources:
@@ -62,9 +66,10 @@ def mix(sources: Sequence[tuple[Dataset, float]]) -> Dataset:
                 where=dataset.source,
                 fix="tune one model for each",
             )
-    if first.task == "recommendation":
-        fix = "put the interactions into one file"
-        raise DataError("interactions are read from one source", where=first.source, fix=fix)
+    if first.task in ("similarity", "recommendation") and len({weight for _, weight in sources}) > 1:
+        what = "scored pairs" if first.task == "similarity" else "interactions"
+        where, fix = first.source, "give all sources the same weight"
+        raise DataError(f"{what} all count alike, and weights differ", where=where, fix=fix)
     whole = [(whole_paths(dataset), float(weight)) for dataset, weight in sources]
     roles: dict[str, str] = {}
     for number, (dataset, weight) in enumerate(sources, 1):
@@ -80,6 +85,9 @@ def mix(sources: Sequence[tuple[Dataset, float]]) -> Dataset:
     if first.task == "similarity":
         documents, pairs = _paired(whole)
         return replace(mixed, documents=documents, pairs=pairs)
+    if first.task == "recommendation":
+        documents, histories = mix_histories([dataset for dataset, _ in whole])
+        return replace(mixed, documents=documents, interactions=histories)
     parts = [_classified(whole)] if first.task == "classification" else _judged(whole)
     documents, queries, qrels = parts if len(parts) == 3 else (parts[0], first.queries, first.qrels)
     return replace(mixed, documents=documents, queries=queries, qrels=qrels)
@@ -105,16 +113,7 @@ def _weighted(table: pa.Table, weight: float) -> pa.Table:
 
 
 def _paired(sources: Sequence[tuple[Dataset, float]]) -> tuple[pa.Table, pa.Table]:
-    """Give the sentences and the scored pairs of all sources.
-
-    Raises
-    ------
-    DataError
-        When weights differ: pairs all count alike.
-    """
-    if len({weight for _, weight in sources}) > 1:
-        where, fix = sources[0][0].source, "give all sources the same weight"
-        raise DataError("scored pairs all count alike, and weights differ", where=where, fix=fix)
+    """Give the sentences and the scored pairs of all sources."""
     documents, pairs, taken, before = [], [], set[str](), 0
     for number, (dataset, _) in enumerate(sources, 1):
         documents.append(_renamed(dataset.documents, taken, number))

@@ -99,9 +99,9 @@ class Judged:
             {name: round(float(values[whole].mean()), 6) for name, values in scores.items() if whole.any()},
         )
 
-    def gain(self, rows: NDArray[np.bool_] | None = None) -> Gain | None:
-        """Gain on all that counts or on some rows; None where there are none."""
-        base, tuned = self.base[self.metric], self.tuned[self.metric]
+    def gain(self, rows: NDArray[np.bool_] | None = None, metric: str | None = None) -> Gain | None:
+        """Gain on all that counts or on some rows, in the metric that decides or another; None without rows."""
+        base, tuned = (side[metric or self.metric] for side in (self.base, self.tuned))
         rows = self.whole if rows is None else rows
         found = gain_of((tuned - base)[rows], self.groups[rows], self.seed)
         return found and replace(found, base=_mean(base[rows]), tuned=_mean(tuned[rows]))
@@ -120,14 +120,6 @@ class Judged:
         mine, others = self.within, other.within
         within = None if mine is None or others is None else lambda rows: (others(rows)[1], mine(rows)[1])
         return replace(self, base=other.tuned, within=within)
-
-    def means(self) -> dict[str, dict[str, float]]:
-        """Mean of every metric, for both models."""
-        sides = {"base": self.base, "tuned": self.tuned}
-        return {
-            name: {which: round(float(side[name].mean()), 6) for which, side in sides.items()}
-            for name in self.base
-        }
 
     def gains(self) -> dict[str, Gain]:
         """Gains by stratum, where it has any rows."""

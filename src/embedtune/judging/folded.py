@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,6 +29,17 @@ class Scalable(Protocol):
     def scaled(self, strength: float) -> Transform:
         """Give the map at ``strength``."""
         ...
+
+
+@dataclass(frozen=True)
+class Again:
+    """A map that is fitted again, to the same, whenever it is asked for."""
+
+    fit: Callable[[], Scalable]
+
+    def scaled(self, strength: float) -> Transform:
+        """Give the map at ``strength``."""
+        return self.fit().scaled(strength)
 
 
 @dataclass
@@ -147,13 +159,24 @@ class Folded:
             budget.tell(f"try {candidate.name}", i, len(self.rounds))
             below = self._below(candidate, i)
             fitted = candidate.fit(self.problem.training(one.train), below, self.seed + i, inner)
-            candidate.fitted.append(fitted)
+            again = getattr(self.problem, "large_maps", False) and candidate.keep is None
+            candidate.fitted.append(self._again(candidate, i) if again else fitted)
             columns.append([self.score(then(below, fitted.scaled(s)), i) for s in candidate.strengths])
+            del fitted  # before the next is made
             spent = time.monotonic() - started
             if spent / (i + 1) * (len(self.rounds) - i - 1) > budget.left:
                 raise OutOfBudget(candidate.name)
         budget.tell(f"try {candidate.name}", len(self.rounds), len(self.rounds))
         candidate.scores = np.concatenate([np.array(column) for column in columns], axis=1)
+
+    def _again(self, candidate: Candidate, i: int) -> Again:
+        """Stand for a map that is too large to be kept."""
+
+        def fit() -> Scalable:
+            data = self.problem.training(self.rounds[i].train)
+            return candidate.fit(data, self._below(candidate, i), self.seed + i, Budget())
+
+        return Again(fit)
 
     def fitted(self, candidate: Candidate, strength: float, i: int) -> Transform:
         """Give the whole chain that round ``i`` fitted, scaled."""

@@ -16,7 +16,9 @@ from embedtune.judging.neighbours import among_items
 from embedtune.judging.problem import Plain, Round
 from embedtune.search import positive_ranks, top_k
 from embedtune.transforms.blocks import unit_length
-from embedtune.transforms.pooling import history_vectors, pooling_of
+from embedtune.transforms.by_block import mapped_documents, pooled_histories
+from embedtune.transforms.identity import Identity
+from embedtune.transforms.pooling import pooling_of
 from embedtune.tuners.interactions import Interactions
 from embedtune.types import Similarity, Transform, Vectors
 
@@ -87,6 +89,11 @@ class Recommended(Plain):
         return self.interactions.similarity
 
     @property
+    def large_maps(self) -> bool:
+        """Always: a map has two vectors of each item, so those of the folds are not kept."""
+        return True
+
+    @property
     def groups(self) -> Rows:
         """The user of each row, (3n,): rows of a user never straddle a fold."""
         return np.tile(np.arange(self.interactions.users), 3)
@@ -109,7 +116,8 @@ class Recommended(Plain):
         """Give the middle of each user's items, (len(rows), d)."""
         history = _binary(self.interactions.matrix())
         users, at = np.unique(np.asarray(rows) % self.interactions.users, return_inverse=True)
-        middle = history[users] @ np.asarray(self.interactions.items, np.float32)
+        items, ids = self.interactions.items, self.interactions.item_ids
+        middle = pooled_histories(Identity(), items, ids, history[users])
         counts = np.maximum(np.diff(history[users].indptr), 1)
         return np.asarray(middle / counts[:, None], np.float32)[at]
 
@@ -177,9 +185,11 @@ class Recommended(Plain):
         users = train.history.users
         kind, user = np.divmod(rows, users)
         judged, slot = np.unique(user, return_inverse=True)
-        queries, documents, history = self._vectors(transform, train, judged)
+        queries, history = self._queries(transform, train, judged)
         relevance = _binary(train.targets.matrix()[judged] - _common(train.targets, history, judged))
-        ranks = positive_ranks(queries, documents, relevance, exclude=history)
+        items, ids = self.interactions.items, self.interactions.item_ids
+        mapped = mapped_documents(transform, items, ids)
+        ranks = positive_ranks(queries, items, relevance, exclude=history, document_map=mapped)
         out = {name: np.full(len(rows), np.nan) for name in metrics}
         target = np.repeat(np.arange(len(judged)), np.diff(relevance.indptr))
         warm = train.warm[relevance.indices]
@@ -201,21 +211,19 @@ class Recommended(Plain):
         judged = np.flatnonzero(train.history.counts)
         if len(judged) > MOST:
             judged = np.sort(np.random.default_rng(seed).choice(judged, MOST, replace=False))
-        queries, documents, history = self._vectors(transform, train, judged)
+        queries, history = self._queries(transform, train, judged)
+        documents = transform.documents(np.asarray(train.history.items, np.float32), train.history.item_ids)
         found, _ = top_k(queries, documents, k, exclude=history)
         return len(np.unique(found[found >= 0])) / max(len(documents), 1)
 
-    def _vectors(
-        self, transform: Transform, train: Split, judged: Rows
-    ) -> tuple[Vectors, Vectors, csr_matrix]:
-        """Pooled histories (u, d'), items (N, d'), and the histories as a matrix of ones (u, N)."""
+    def _queries(self, transform: Transform, train: Split, judged: Rows) -> tuple[Vectors, csr_matrix]:
+        """Pooled histories (u, d'), and the histories as a matrix of ones (u, N)."""
         data = train.history
-        x = np.asarray(data.items, np.float32)
         weights = data.matrix(pooling_of(transform))[judged]
-        queries = np.asarray(weights @ history_vectors(transform, x, data.item_ids), np.float32)
+        queries = pooled_histories(transform, data.items, data.item_ids, weights)
         if data.similarity == "cosine":
             queries = unit_length(queries)
-        return queries, transform.documents(x, data.item_ids), _binary(data.matrix()[judged])
+        return queries, _binary(data.matrix()[judged])
 
 
 def _common(targets: Interactions, history: csr_matrix, judged: Rows) -> csr_matrix:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from embedtune.data.dataset import Dataset
 from embedtune.data.slices import slice_values
 from embedtune.judging.compare import holm, randomisation_test
-from embedtune.judging.comparison import Judged
+from embedtune.judging.comparison import Gain, Judged
 from embedtune.judging.folded import Folded
 
 LEAST = 10
@@ -46,8 +47,9 @@ class SliceGain:
     """Adjusted for all slices that were tested."""
     harmed: bool = False
     """Whether it loses significantly, after the adjustment."""
-    metrics: dict[str, dict[str, float]] | None = None
-    """Every metric that was judged: its mean for ``base`` and ``tuned``."""
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Every metric that was judged: ``base``, ``tuned``, ``gain``, ``ci95``, ``p_value``, ``p_holm`` and
+    ``harmed``, as above. Only the first, which decides, keeps a map from being shipped."""
 
     @property
     def name(self) -> str:
@@ -136,7 +138,10 @@ def harmed_slice(folded: Folded, scores: NDArray[np.float64], held: Slices) -> s
 
 
 def slice_gains(judged: Judged, slices: Mapping[tuple[str, str], Mask]) -> list[SliceGain]:
-    """Give the gain of each slice, with interval and test, in the order given; those without rows left out.
+    """Give the gain of each slice in every metric, with interval and test; those without rows left out.
+
+    p-values of the metric that decides are adjusted for the slices that were tested; those of all others,
+    which decide nothing, for all of their tests together.
 
     Parameters
     ----------
@@ -149,36 +154,49 @@ def slice_gains(judged: Judged, slices: Mapping[tuple[str, str], Mask]) -> list[
     ----------
     Holm 1979, A simple sequentially rejective multiple test procedure, Scand. J. Statistics 6(2).
     """
-    found = []
-    for (column, value), mask in slices.items():
-        part = judged.only(mask)
-        gain = part.gain()
-        if gain is None:
-            continue
-        tested = gain.n >= LEAST
-        found.append(
-            SliceGain(
-                column,
-                value,
-                gain.n,
-                gain.base,
-                gain.tuned,
-                gain.gain,
-                gain.ci95 if tested else None,
-                gain.p_value if tested else None,
-                metrics=part.means(),
-            )
+    parts = {key: judged.only(mask) for key, mask in slices.items()}
+    gains = {
+        key: {name: gain for name in part.base if (gain := part.gain(metric=name)) is not None}
+        for key, part in parts.items()
+    }
+    adjusted = _adjusted({key: by_metric for key, by_metric in gains.items() if by_metric}, judged.metric)
+    return [
+        SliceGain(
+            *key,
+            by_metric[judged.metric].n,
+            **told[judged.metric],
+            metrics={
+                name: one | {side: round(float(one[side]), 6) for side in ("base", "tuned")}
+                for name, one in told.items()
+            },
         )
-    return _adjusted(found)
+        for key, by_metric in gains.items()
+        if (told := adjusted.get(key))
+    ]
 
 
-def _adjusted(found: Sequence[SliceGain]) -> list[SliceGain]:
-    p_values = [one.p_value for one in found if one.p_value is not None]
-    adjusted = iter(holm(p_values).tolist())
-    told = []
-    for one in found:
-        if one.p_value is not None:
-            p_holm = float(next(adjusted))
-            one = replace(one, p_holm=p_holm, harmed=(one.gain or 0) < 0 and p_holm < HARM)
-        told.append(one)
-    return told
+def _adjusted(
+    gains: Mapping[tuple[str, str], Mapping[str, Gain]], deciding: str
+) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
+    """Give what is told of each slice's gains, by metric."""
+    tests = [(key, name) for key, found in gains.items() for name in found if found[name].n >= LEAST]
+    p_holm: dict[tuple[tuple[str, str], str], float] = {}
+    for family in ([t for t in tests if t[1] == deciding], [t for t in tests if t[1] != deciding]):
+        adjusted = holm([gains[key][name].p_value for key, name in family]).tolist()
+        p_holm |= dict(zip(family, adjusted, strict=True))
+    return {
+        key: {name: _told(gain, p_holm.get((key, name))) for name, gain in found.items()}
+        for key, found in gains.items()
+    }
+
+
+def _told(gain: Gain, p_holm: float | None) -> dict[str, Any]:
+    return {
+        "base": gain.base,
+        "tuned": gain.tuned,
+        "gain": gain.gain,
+        "ci95": None if p_holm is None else gain.ci95,
+        "p_value": None if p_holm is None else gain.p_value,
+        "p_holm": p_holm,
+        "harmed": p_holm is not None and gain.gain < 0 and p_holm < HARM,
+    }

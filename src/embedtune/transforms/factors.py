@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
@@ -34,8 +34,8 @@ class ItemFactors:
     ----------
     ids : tuple of str
         The known items, each once.
-    history, found : float32 arrays of shape (len(ids), r)
-        ``u`` and ``v`` of each known item.
+    history, found : float32 or float16 arrays of shape (len(ids), r)
+        ``u`` and ``v`` of each known item; they stay in half precision where they come in it.
     content_history, content_found : float32 arrays of shape (r, d)
         The maps from content to ``u`` and ``v``.
     width : int
@@ -77,7 +77,7 @@ class ItemFactors:
             raise VectorError(
                 f"factors {[x.shape for x in (*tables, *maps)]} of {len(self.ids)} items do not fit together"
             )
-        if not all(np.isfinite(x).all() for x in (*tables, *maps)):
+        if not all(np.isfinite(x[rows]).all() for x in (*tables, *maps) for rows in _blocks(x)):
             raise VectorError("factors must be finite")
         if self.width <= rank:
             raise VectorError(f"{rank} factors need {rank + 1} dimensions, not {self.width}")
@@ -85,11 +85,11 @@ class ItemFactors:
             raise VectorError("an item has two rows of factors")
         longest = self.longest
         if longest is None:
-            longest = float(np.sqrt(np.einsum("ij,ij->i", self.found, self.found)).max(initial=0)) or 1.0
+            longest = max((_longest(self.found[rows]) for rows in _blocks(self.found)), default=0.0) or 1.0
         object.__setattr__(self, "longest", float(longest))
         object.__setattr__(self, "ids", tuple(self.ids))
         for name in ("history", "found", "content_history", "content_found"):
-            object.__setattr__(self, name, frozen(getattr(self, name)))
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -123,16 +123,14 @@ class ItemFactors:
 
     def _factors(
         self, x: Vectors, ids: Sequence[str] | None, table: Vectors, content: Vectors
-    ) -> list[tuple[slice, Vectors]]:
+    ) -> Iterator[tuple[slice, Vectors]]:
         if ids is not None and len(ids) != len(x):
             raise VectorError(f"{len(x)} vectors came with {len(ids)} ids", fix="give one id for each row")
         rows = np.full(len(x), -1, np.int64)
         if ids is not None:
             rows = np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
-        return [
-            (slice(start, start + BLOCK), _looked_up(x, rows, slice(start, start + BLOCK), table, content))
-            for start in range(0, len(x), BLOCK)
-        ]
+        for block in _blocks(x):
+            yield block, _looked_up(x, rows, block, table, content)
 
     def _mixed(self, x: Vectors, y: Vectors) -> Vectors:
         return (
@@ -194,6 +192,24 @@ class ItemFactors:
             longest=float(settings["longest"]),
             strength=float(settings["strength"]),
         )
+
+
+def _blocks(x: Vectors) -> list[slice]:
+    return [slice(start, start + BLOCK) for start in range(0, len(x), BLOCK)]
+
+
+def _longest(x: Vectors) -> float:
+    x = x.astype(np.float32)
+    return float(np.sqrt(np.einsum("ij,ij->i", x, x)).max(initial=0))
+
+
+def _frozen(x: Vectors) -> Vectors:
+    """Give ``x`` read-only, in half precision where it is so, else as float32."""
+    if x.dtype != np.float16:
+        return frozen(x)
+    view = np.ascontiguousarray(x).view()
+    view.flags.writeable = False
+    return view
 
 
 def _looked_up(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.mapped import release
 from embedtune.types import Vectors
 
-BLOCK = 8192
+BLOCK = 4096
 """Items read at a time, as they may be memory-mapped."""
 
 
@@ -24,8 +25,8 @@ def content_maps(
         Content.
     rows : int array of shape (m,)
         The known items, ascending.
-    targets : float32 arrays of shape (m, r)
-        What is to be told.
+    targets : float arrays of shape (N, r)
+        What is to be told, of the known items.
     penalty : float
         In units of the mean eigenvalue of the content's second moment.
 
@@ -37,10 +38,12 @@ def content_maps(
     d = items.shape[1]
     moment, cross = np.zeros((d, d)), [np.zeros((d, target.shape[1])) for target in targets]
     for start in range(0, len(rows), BLOCK):
-        x = np.asarray(items[rows[start : start + BLOCK]], np.float32)
+        some = rows[start : start + BLOCK]
+        x = np.asarray(items[some], np.float32)
+        release(items)
         moment += x.T.astype(np.float64) @ x
         for total, target in zip(cross, targets, strict=True):
-            total += x.T @ target[start : start + BLOCK]
+            total += x.T @ target[some].astype(np.float32)
     hold = penalty * max(np.trace(moment) / d, 1e-12)
     inverse = np.linalg.inv(moment + hold * np.eye(d))
     return tuple(np.ascontiguousarray((inverse @ total).T, np.float32) for total in cross)

@@ -16,8 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.utils.extmath import randomized_svd
 
 from embedtune.types import Vectors
 
@@ -26,6 +26,15 @@ SMALL = 3000
 
 PASSES = 3
 """Power iterations of the randomised decomposition of larger data."""
+
+MORE = 10
+"""Directions that it follows beyond those that are kept."""
+
+COLUMNS = 32
+"""Singular vectors worked on at a time, of all rows."""
+
+BLOCK = 4096
+"""Rows worked on at a time, of all singular vectors."""
 
 _LEAST = 1e-6
 """Singular values below this share of the largest carry nothing."""
@@ -40,43 +49,109 @@ class Spectrum:
     items: Vectors
     """(N, r), orthonormal columns."""
 
-    def factors(self, penalty: float) -> tuple[Vectors, Vectors]:
-        """Give EASE's ``u`` and ``v`` of every item, float32 (N, r) each, under ``penalty`` λ."""
+    def roots(self, penalty: float) -> Vectors:
+        """Give √w, what turns singular vectors into EASE's ``u`` under ``penalty`` λ, float32 (r,)."""
         square = self.values.astype(np.float64) ** 2
-        u = self.items * np.sqrt(square / (square + penalty)).astype(np.float32)
-        leverage = np.einsum("ij,ij->i", u, u)
-        return u, u / np.maximum(1 - leverage, 1e-6)[:, None]
+        return np.asarray(np.sqrt(square / (square + penalty)), np.float32)
+
+    def factors(self, penalty: float) -> tuple[Vectors, Vectors]:
+        """Give EASE's ``u`` and ``v`` of every item, float32 (N, r) each."""
+        u = self.items * self.roots(penalty)
+        return u, found(u)
+
+
+def found(u: Vectors) -> Vectors:
+    """Give EASE's ``v`` of some items from their ``u``, float32 (n, r)."""
+    leverage = np.einsum("ij,ij->i", u, u)
+    return np.asarray(u / np.maximum(1 - leverage, 1e-6)[:, None], np.float32)
 
 
 def decompose(x: csr_matrix, rank: int, *, seed: int = 0, small: int = SMALL) -> Spectrum:
     """Decompose interactions (users, N) into at most ``rank`` singular values.
 
     Exact, through the smaller of the two Gram matrices, where that has no more than ``small`` rows; else by
-    a randomised range finder (Halko, Martinsson & Tropp 2011, SIAM Review 53(2), algorithm 4.4), whose
-    memory is (users + N) x rank.
+    a randomised range finder for ``XᵀX`` (Halko, Martinsson & Tropp 2011, SIAM Review 53(2), algorithm 4.4).
+    Memory is that of the result, and some columns of it.
     """
     rank = max(1, min(rank, *x.shape))
     if min(x.shape) > small:
-        _, values, items = randomized_svd(
-            x.astype(np.float32), rank, n_iter=PASSES, random_state=seed, flip_sign=True
-        )
-        return _kept(values, items.T)
+        return _kept(*_randomised(x.astype(np.float32), rank, seed))
     wide = x.shape[0] <= x.shape[1]
     gram = (x @ x.T if wide else x.T @ x).toarray().astype(np.float64)
     square, vectors = np.linalg.eigh(gram)
     values = np.sqrt(np.maximum(square[::-1][:rank], 0))
     vectors = vectors[:, ::-1][:, :rank]
     if not wide:
-        return _kept(values, vectors)
-    top = max(float(values.max(initial=0)), 1e-30)
-    return _kept(values, (x.T @ vectors) / np.maximum(values, _LEAST * top))
+        return _kept(values, np.array(vectors, np.float32, order="C"))
+    least = _LEAST * max(float(values.max(initial=0)), 1e-30)
+    items = np.empty((x.shape[1], rank), np.float32)
+    for some in _columns(rank):
+        items[:, some] = (x.T @ vectors[:, some]) / np.maximum(values[some], least)
+    return _kept(values, items)
 
 
-def _kept(values: Vectors, items: Vectors) -> Spectrum:
+def _randomised(x: csr_matrix, rank: int, seed: int) -> tuple[Vectors, Vectors]:
+    """Subspace iteration on ``XᵀX``, in place: values (rank,), items (N, rank)."""
+    rng = np.random.default_rng(seed)
+    width = min(rank + MORE, *x.shape)
+    q = np.empty((x.shape[1], width), np.float32)
+    across = x.T.tocsr()
+    for some in _columns(width):
+        q[:, some] = rng.standard_normal((len(q), some.stop - some.start), np.float32)
+    for _ in range(PASSES + 1):
+        for some in _columns(width):
+            q[:, some] = across @ (x @ np.ascontiguousarray(q[:, some]))
+        _orthonormalise(q)
+    _orthonormalise(q)  # once more, for what rounding left
+    inner = np.zeros((width, width))
+    for start in range(0, x.shape[0], BLOCK):
+        part = x[start : start + BLOCK] @ q
+        inner += part.T.astype(np.float64) @ part
+    square, turn = np.linalg.eigh(inner)
+    turn = turn[:, ::-1][:, :rank].astype(np.float32)
+    for start in range(0, len(q), BLOCK):
+        q[start : start + BLOCK, :rank] = q[start : start + BLOCK] @ turn
+    return np.sqrt(np.maximum(square[::-1][:rank], 0)), _packed(q, np.arange(width) < rank)
+
+
+def _orthonormalise(q: Vectors) -> None:
+    """Make the columns of ``q`` (N, r) orthonormal in place, by the inverse root of their Gram matrix."""
+    gram = np.zeros((q.shape[1], q.shape[1]))
+    for start in range(0, len(q), BLOCK):
+        part = q[start : start + BLOCK]
+        gram += part.T @ part
+    size = np.sqrt(np.maximum(np.diag(gram), 1e-30))
+    square, axes = np.linalg.eigh(gram / (size[:, None] * size))  # of one length, so only the angles count
+    square = np.maximum(square, 1e-7 * square[-1])  # directions that are not there stay small
+    turn = ((axes / np.sqrt(square)) / size[:, None]).astype(np.float32)
+    for start in range(0, len(q), BLOCK):
+        q[start : start + BLOCK] = q[start : start + BLOCK] @ turn
+
+
+def _columns(width: int) -> list[slice]:
+    return [slice(start, min(start + COLUMNS, width)) for start in range(0, width, COLUMNS)]
+
+
+def _packed(x: Vectors, keep: NDArray[np.bool_]) -> Vectors:
+    """Give some columns of ``x`` (N, w), in its own memory, which it must own; it is used up."""
+    n, width = len(x), int(keep.sum())
+    flat = x.reshape(-1)
+    for start in range(0, n, BLOCK):  # what is written never reaches what is still to be read
+        part = x[start : start + BLOCK, keep]
+        flat[start * width : start * width + part.size] = part.reshape(-1)
+    del flat
+    x.resize((n, width), refcheck=False)
+    return x
+
+
+def _kept(values: NDArray[np.floating], items: Vectors) -> Spectrum:
     """Leave out what is zero up to rounding, keep at least one, and fix each vector's sign."""
     keep = values > _LEAST * max(float(values.max(initial=0)), 1e-30)
     keep[:1] = True
-    items = np.asarray(items[:, keep], np.float32)
-    largest = items[np.abs(items).argmax(axis=0), np.arange(items.shape[1])]
-    sign = np.where(largest < 0, -1, 1).astype(np.float32)
-    return Spectrum(np.asarray(values[keep], np.float32), np.ascontiguousarray(items * sign))
+    if not keep.all():
+        items = _packed(items, keep)
+    for column in range(items.shape[1]):
+        one = items[:, column]
+        if one[np.abs(one).argmax()] < 0:
+            one *= -1
+    return Spectrum(np.asarray(values[keep], np.float32), items)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -12,12 +13,13 @@ from embedtune.errors import UserError
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.search import positive_ranks
 from embedtune.transforms import Identity, ItemFactors, Pooled, Pooling
-from embedtune.transforms.pooling import history_vectors
+from embedtune.transforms.by_block import mapped_documents, pooled_histories
+from embedtune.transforms.halves import halved, scale_of
 from embedtune.tuners.base import Budget
 from embedtune.tuners.content import content_maps
-from embedtune.tuners.cooccurrence import Spectrum, decompose
+from embedtune.tuners.cooccurrence import Spectrum, decompose, found
 from embedtune.tuners.interactions import Interactions
-from embedtune.tuners.next_items import mixed, next_item_vectors
+from embedtune.tuners.next_items import mix, next_item_vectors, pooled_moment
 from embedtune.types import Transform, Vectors
 
 PENALTIES = (50.0, 200.0, 800.0)
@@ -33,6 +35,9 @@ COLD = 0.1
 """Share of the items that are hidden while settings are chosen, to stand for new ones."""
 
 METRIC = "recall@20"
+
+BLOCK = 4096
+"""Items worked on at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,20 +88,26 @@ class FactorsTuner:
         return self.rank or max(1, train.items.shape[1] - 1)
 
     def _fitted(self, train: Interactions, spectrum: Spectrum, boost: float) -> ItemFactors:
+        """Fit with what is chosen; ``spectrum`` is used up, and its memory taken for half of the result."""
         pooling = self.pooling or Pooling()
-        u, v = spectrum.factors(self.penalty or PENALTIES[1])
+        history = _spent(spectrum, self.penalty or PENALTIES[1])
         if self.following and train.time is not None:
-            following = next_item_vectors(train, u, pooling)
-            v = mixed(v, following, self.following, train.matrix(pooling) @ u)
+            v = next_item_vectors(train, history, pooling)
+            mix(v, history, self.following, pooled_moment(train.matrix(pooling), history))
+        else:
+            v = np.empty(history.shape, np.float32)
+            for start in range(0, len(v), BLOCK):
+                v[start : start + BLOCK] = found(history[start : start + BLOCK].astype(np.float32))
         rows = np.flatnonzero(train.popularity)
-        history, found = content_maps(train.items, rows, (u[rows], v[rows]), self.shrink)
+        maps = content_maps(train.items, rows, (history, v), self.shrink)
+        scale = scale_of(v)
         return ItemFactors(
             tuple(train.item_ids[row] for row in rows.tolist()),
-            u[rows],
-            v[rows],
-            history,
-            np.float32(boost) * found,
-            width=max(train.items.shape[1] if self.rank is None else 0, u.shape[1] + 1),
+            _known(history, rows),
+            _known(halved(v, scale), rows),
+            maps[0],
+            np.float32(boost * scale) * maps[1],
+            width=max(train.items.shape[1] if self.rank is None else 0, history.shape[1] + 1),
             pooling=pooling,
         )
 
@@ -144,6 +155,22 @@ class FactorsTuner:
                 break
             best = boost
         return best
+
+
+def _spent(spectrum: Spectrum, penalty: float) -> NDArray[np.float16]:
+    """Give EASE's ``u`` of every item (N, r), in half of the spectrum's memory; no number is above 1."""
+    items, roots = spectrum.items, spectrum.roots(penalty)
+    for start in range(0, len(items), BLOCK):
+        items[start : start + BLOCK] *= roots
+    return halved(items, 1.0)
+
+
+def _known(table: NDArray[np.float16], rows: NDArray[np.int64]) -> NDArray[np.float16]:
+    """Give some rows (m, r), ascending, in the memory of the table, which is used up."""
+    if len(rows) < len(table):
+        for start in range(0, len(rows), BLOCK):
+            table[start : start + len(rows[start : start + BLOCK])] = table[rows[start : start + BLOCK]]
+    return table[: len(rows)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,20 +222,22 @@ class Held:
             rows = np.sort(rng.choice(rows, USERS, replace=False))
         return cls(train, rows, targets)
 
-    def _mean(self, queries: Vectors, documents: Vectors) -> float:
+    def _mean(self, queries: Vectors, mapped: Callable[[slice], Vectors]) -> float:
         relevance = self.targets.matrix()[self.rows]
         seen = self.train.matrix()[self.rows]
         relevance.sort_indices()
-        ranks = positive_ranks(queries, documents, relevance, exclude=seen)
+        ranks = positive_ranks(queries, self.train.items, relevance, exclude=seen, document_map=mapped)
         return float(evaluate_ranks(ranks, relevance, [METRIC])[METRIC].mean())
 
     def plain(self, spectrum: Spectrum, penalty: float, pooling: Pooling) -> float:
         """Recall of EASE's factors with a pooling."""
-        u, v = spectrum.factors(penalty)
-        return self._mean(np.asarray(self.train.matrix(pooling)[self.rows] @ u), v)
+        roots = spectrum.roots(penalty)
+        pooled = np.asarray(self.train.matrix(pooling)[self.rows] @ spectrum.items, np.float32)
+        return self._mean(pooled * roots, lambda rows: found(spectrum.items[rows] * roots))
 
     def score(self, transform: ItemFactors | Pooled) -> float:
         """Recall of a whole map, known and new items ranked together."""
-        x, ids = np.asarray(self.train.items, np.float32), self.train.item_ids
-        pooled = self.train.matrix(transform.pooling)[self.rows] @ history_vectors(transform, x, ids)
-        return self._mean(np.asarray(pooled, np.float32), transform.documents(x, ids))
+        x, ids = self.train.items, self.train.item_ids
+        weights = self.train.matrix(transform.pooling)[self.rows]
+        pooled = pooled_histories(transform, x, ids, weights)
+        return self._mean(pooled, mapped_documents(transform, x, ids))

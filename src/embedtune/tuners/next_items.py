@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.transforms.pooling import Pooling
+from embedtune.tuners.cooccurrence import found
 from embedtune.tuners.interactions import Interactions
 from embedtune.types import Vectors
 
-BLOCK = 50_000
+BLOCK = 5_000
 """Interactions pooled at a time, in whole users."""
+
+ROWS = 2048
+"""Items, or users, worked on at a time."""
 
 MOST = 2_000_000
 """Interactions learned from, at most: the latest users' are left out."""
@@ -37,8 +41,8 @@ def next_item_vectors(
     ----------
     train : Interactions
         With times.
-    history : float32 array of shape (N, r)
-        What each item adds to a history.
+    history : float array of shape (N, r)
+        What each item adds to a history; half precision will do.
     pooling : Pooling
         Its half-life weighs the history; ratings are not used here.
     ahead : float
@@ -61,24 +65,51 @@ def next_item_vectors(
     cross = np.zeros((len(history), rank), np.float32)
     fade = 1.0 if pooling.half_life is None else 0.5 ** (1 / pooling.half_life)
     for rows in _blocks(train):
-        place = train.place[rows]
-        z = _before(_decayed(history[train.item[rows]], place, fade), place)
-        followed = _decayed(z, place, 0.5 ** (1 / ahead))  # row i: the moments that item i followed
+        item, place = train.item[rows], train.place[rows]
+        z = _before(_decayed(history[item].astype(np.float32), place, fade), place)
         moment += z.T @ z
-        n = len(z)
-        into = csr_matrix((np.ones(n, np.float32), (train.item[rows], np.arange(n))), (len(history), n))
-        cross += into @ followed
+        followed = _decayed(z, place, 0.5 ** (1 / ahead))  # row i: the moments that item i followed
+        del z
+        known, at = np.unique(item, return_inverse=True)
+        n = len(item)
+        cross[known] += csr_matrix((np.ones(n, np.float32), (at, np.arange(n))), (len(known), n)) @ followed
     hold = penalty * max(np.trace(moment) / rank, 1e-12)
-    return np.linalg.solve(moment + hold * np.eye(rank), cross.T.astype(np.float64)).T.astype(np.float32)
+    inverse = np.linalg.inv(moment + hold * np.eye(rank))
+    for start in range(0, len(cross), ROWS):
+        cross[start : start + ROWS] = cross[start : start + ROWS].astype(np.float64) @ inverse
+    return cross
 
 
-def mixed(first: Vectors, second: Vectors, share: float, pooled: Vectors) -> Vectors:
-    """Give ``(1 - share) first + share second``, scaled so that ``pooled`` (n, r) scores alike on both."""
-    if share == 0:
-        return first
-    moment = pooled.T.astype(np.float64) @ pooled
-    scale = [max(float(np.sqrt(np.sum((v @ moment) * v))), 1e-12) for v in (first, second)]
-    return np.asarray((1 - share) * first + share * scale[0] / scale[1] * second, np.float32)
+def mix(second: Vectors, history: Vectors, share: float, moment: NDArray[np.float64]) -> None:
+    """Make ``second`` (N, r), in place, ``(1 - share) found(history) + share second``.
+
+    Both parts are scaled so that the histories of which ``moment`` (r, r) is the second moment score alike
+    on them.
+    """
+    inner = np.zeros((2, *moment.shape))
+    blocks = [slice(start, start + ROWS) for start in range(0, len(second), ROWS)]
+    for block in blocks:
+        for total, v in zip(inner, (found(history[block].astype(np.float32)), second[block]), strict=True):
+            total += v.T.astype(np.float64) @ v
+    first, other = (max(float(np.sqrt(np.sum(moment * total))), 1e-12) for total in inner)
+    for block in blocks:
+        second[block] *= np.float32(share * first / other)
+        second[block] += np.float32(1 - share) * found(history[block].astype(np.float32))
+
+
+def pooled_moment(weights: csr_matrix, history: Vectors) -> NDArray[np.float64]:
+    """Second moment (r, r) of the pooled histories that ``weights`` (users, N) make of ``history`` (N, r)."""
+    moment = np.zeros((history.shape[1], history.shape[1]))
+    start, indptr = 0, weights.indptr
+    while start < weights.shape[0]:
+        stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + BLOCK, "right")) - 1)
+        stop = min(stop, start + ROWS)
+        part = weights[start:stop]
+        known = np.unique(part.indices)
+        pooled = part[:, known] @ history[known].astype(np.float32)
+        moment += pooled.T.astype(np.float64) @ pooled
+        start = stop
+    return moment
 
 
 def _blocks(train: Interactions) -> Iterator[slice]:

@@ -14,6 +14,9 @@ from embedtune.data.readers.values import as_id, as_score, as_split, as_text
 from embedtune.data.roles import Layout
 from embedtune.errors import DataError
 
+ROWS = 50_000
+"""Interactions that are held as Python's own objects at a time."""
+
 
 class Histories:
     """Gathers interactions, row by row, over items that are given, or that the rows name.
@@ -32,6 +35,8 @@ class Histories:
         self._items = list(catalogue or [])
         self._by_id = {item[0]: row for row, item in enumerate(self._items)}
         self._columns: dict[str, list[Any]] = {name: [] for name in INTERACTIONS.names}
+        self._done: list[pa.Table] = []
+        self._count = 0
         self._times = Times()
 
     def add(self, row: Mapping[str, Any], layout: Layout, split: str, file: str, line: int) -> None:
@@ -51,10 +56,20 @@ class Histories:
             self._items.append((item, text, file, line))
         rating = as_score(*cell("rating"), file, line) if layout.one("rating") else None
         time = self._times.read(*cell("timestamp"), file, line) if layout.one("timestamp") else None
-        self._slices.take(len(self._columns["user"]), row, file, line)
+        self._slices.take(self._count, row, file, line)
+        self._count += 1
         values = (user, at, rating, time, split, file, line)
         for column, value in zip(self._columns.values(), values, strict=True):
             column.append(value)
+        if self._count % ROWS == 0:
+            self._pack()
+
+    def _pack(self) -> None:
+        """Turn what was gathered into a table: Python's own numbers and texts take ten times as much."""
+        arrays = [pa.array(self._columns[field.name], field.type) for field in INTERACTIONS]
+        self._done.append(pa.table(arrays, schema=INTERACTIONS))
+        for column in self._columns.values():
+            column.clear()
 
     def finish(self, roles: dict[str, str], source: str) -> Dataset:
         """Give the dataset.
@@ -62,22 +77,16 @@ class Histories:
         Raises
         ------
         DataError
-            When there is no interaction, or no user with two of them.
+            When there is no interaction.
         """
-        users = self._columns["user"]
-        if not users:
+        if not self._count:
             raise DataError("there are no interactions", where=source, fix="add rows with a user and an item")
-        if len(set(users)) == len(users):
-            raise DataError(
-                "every user has one interaction, so no history says what comes next",
-                where=source,
-                fix="give each user's interactions under one user id",
-            )
-        arrays = [pa.array(self._columns[field.name], field.type) for field in INTERACTIONS]
+        self._pack()
+        table = pa.concat_tables(self._done).combine_chunks()
         return Dataset(
             "recommendation",
             items(self._items),
-            interactions=self._slices.onto(pa.table(arrays, schema=INTERACTIONS)),
+            interactions=self._slices.onto(table),
             roles=roles,
             source=source,
             problems=tuple(self._problems.found),

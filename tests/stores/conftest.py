@@ -391,6 +391,47 @@ def qdrant(vectors, monkeypatch) -> Case:
 
 
 @pytest.fixture
+def qdrant_server() -> Iterator[Any]:
+    """Give a server that speaks Qdrant's REST API over Qdrant's engine, and closes with the test."""
+    pytest.importorskip("qdrant_client")
+    pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed")
+    from qdrant_server import QdrantServer
+
+    server = QdrantServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def qdrant_remote(qdrant_server, vectors) -> Iterator[Case]:
+    """Give a store that is reached over HTTP."""
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(host="127.0.0.1", port=qdrant_server.port, check_compatibility=False)
+    cosine = models.VectorParams(size=WIDTH, distance=models.Distance.COSINE)
+    client.create_collection("docs_1", vectors_config=cosine)
+    alias = models.CreateAlias(collection_name="docs_1", alias_name="docs")
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+
+    def put(ids, x):
+        points = [
+            models.PointStruct(id=int(i), vector=row.tolist(), payload={"body": f"text {i}"})
+            for i, row in zip(ids, x, strict=True)
+        ]
+        client.upsert("docs", points, wait=True)
+
+    def read():
+        points, _ = client.scroll("docs", limit=10_000, with_vectors=True, with_payload=True)
+        assert all(point.payload == {"body": f"text {point.id}"} for point in points)
+        return {str(point.id): np.array(point.vector, np.float32) for point in points}
+
+    put(range(ROWS), vectors)
+    drop = lambda ids: client.delete("docs", models.PointIdsList(points=ids))  # noqa: E731
+    yield Case("qdrant", f"qdrant://127.0.0.1:{qdrant_server.port}/docs?text=body", read, put, drop)
+    client.close()
+
+
+@pytest.fixture
 def milvus(vectors, tmp_path) -> Iterator[Case]:
     library = pytest.importorskip("pymilvus")
     pytest.importorskip("milvus_lite")
@@ -424,7 +465,7 @@ def milvus(vectors, tmp_path) -> Iterator[Case]:
     client.close()
 
 
-KINDS = ("pgvector", "lance", "chroma", "parquet", "numpy_file", "faiss", "qdrant", "milvus")
+KINDS = ("pgvector", "lance", "chroma", "parquet", "numpy_file", "faiss", "qdrant", "qdrant_remote", "milvus")
 
 
 @pytest.fixture(params=KINDS)

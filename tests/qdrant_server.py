@@ -1,8 +1,8 @@
 """A server that speaks the part of Qdrant's REST API that is used here, over Qdrant's own engine.
 
-The binary of the server is no package. What a server adds to the engine, collections, aliases, keys, states and
-errors, is answered as the OpenAPI description of version 1.x and the server's messages say; what is stored and
-searched is the engine's, one ``qdrant_edge.EdgeShard`` a collection.
+The server itself is not to be had as a package. What it adds to the engine (collections, aliases, keys,
+states and errors) is answered as the OpenAPI description of version 1.x and the server's messages say; what
+is stored and searched is the engine's, one ``qdrant_edge.EdgeShard`` a collection.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ OPTIMIZERS = {
 DISTANCES = {name: getattr(edge.Distance, name) for name in ("Cosine", "Dot", "Euclid", "Manhattan")}
 
 
-class Answer(Exception):  # noqa: N818 - an answer that is no result
+class Answer(Exception):
     """An answer other than a result."""
 
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None, *, plain: bool = False):
+    def __init__(
+        self, status: int, message: str, headers: dict[str, str] | None = None, *, plain: bool = False
+    ):
         self.status, self.message, self.headers, self.plain = status, message, headers or {}, plain
 
 
@@ -110,7 +112,7 @@ class QdrantServer:
         with self._lock:
             return self._route(method, parts, body)
 
-    def _route(self, method: str, parts: list[str], body: Any) -> Any:
+    def _route(self, method: str, parts: list[str], body: Any) -> Any:  # noqa: C901 - a table of routes
         match method, parts:
             case "GET", [""]:
                 return {"title": "qdrant - vector search engine", "version": "1.15.0"}
@@ -128,7 +130,10 @@ class QdrantServer:
             case "GET", ["collections", name]:
                 return self._info(self._found(name))
             case "PUT", ["collections", name, "index"]:
-                self._found(name).schema[body["field_name"]] = {"data_type": body["field_schema"], "points": 0}
+                self._found(name).schema[body["field_name"]] = {
+                    "data_type": body["field_schema"],
+                    "points": 0,
+                }
                 return _done()
             case "PUT", ["collections", name, "points"]:
                 return self._upsert(self._found(name), body["points"])
@@ -169,7 +174,9 @@ class QdrantServer:
         for action in actions:
             if "delete_alias" in action:
                 if made.pop(action["delete_alias"]["alias_name"], None) is None:
-                    raise Answer(404, f"Not found: Alias {action['delete_alias']['alias_name']} does not exist!")
+                    raise Answer(
+                        404, f"Not found: Alias {action['delete_alias']['alias_name']} does not exist!"
+                    )
             else:
                 one = action["create_alias"]
                 if one["collection_name"] not in self.collections:
@@ -244,7 +251,9 @@ class QdrantServer:
         query = edge.Query.Nearest(given, using=body.get("using") or None)
         asked = edge.QueryRequest(limit=body.get("limit", 10), query=query, with_payload=False)
         points = _engine(found.shard.query, asked)
-        return {"points": [{"id": _plain(one.id), "version": one.version, "score": one.score} for one in points]}
+        return {
+            "points": [{"id": _plain(one.id), "version": one.version, "score": one.score} for one in points]
+        }
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -264,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
             status, told = 200, {"result": result, "status": "ok", "time": time.perf_counter() - began}
             text = json.dumps(told).encode()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to who asked
             one = error if isinstance(error, Answer) else Answer(500, f"the test's server failed: {error!r}")
             status, headers = one.status, headers | one.headers
             text = json.dumps({"status": {"error": one.message}, "time": 0.0002}).encode()
@@ -277,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
         self.wfile.flush()
 
-    do_GET = do_POST = do_PUT = do_DELETE = _serve
+    do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 - the names that http.server wants
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -287,7 +296,7 @@ def _engine(call: Any, given: Any) -> Any:
     """Call the engine; what it refuses is the server's wrong input."""
     try:
         return call(given)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the engine raises nothing narrower
         raise Answer(400, f"Wrong input: {error}") from None
 
 
@@ -305,7 +314,9 @@ def _id(given: int | str) -> int | uuid.UUID:
     try:
         return uuid.UUID(given)
     except ValueError:
-        message = f"value {given} is not a valid point ID, valid values are either an unsigned integer or a UUID"
+        message = (
+            f"value {given} is not a valid point ID, valid values are either an unsigned integer or a UUID"
+        )
         raise Answer(400, f"Format error in JSON body: {message}") from None
 
 

@@ -277,6 +277,41 @@ def chroma(chroma_server, vectors) -> Case:
     )
 
 
+@pytest.fixture
+def chroma_pointer(chroma, chroma_server) -> Case:
+    """Give the same rows for readers that follow a pointer."""
+    import chromadb
+    from chromadb.config import Settings
+
+    from embedtune.stores.chroma_pointer import follow
+
+    client = chromadb.HttpClient(
+        host="127.0.0.1", port=chroma_server, settings=Settings(anonymized_telemetry=False)
+    )
+
+    def put(ids, x):
+        follow(client, "docs").upsert(
+            ids=[str(i) for i in ids],
+            embeddings=x,
+            documents=[f"text {i}" for i in ids],
+            metadatas=[{"n": int(i)} for i in ids],
+        )
+
+    def read():
+        found = follow(client, "docs").get(include=["embeddings", "documents", "metadatas"])
+        assert found["documents"] == [f"text {i}" for i in found["ids"]]
+        assert found["metadatas"] == [{"n": int(i)} for i in found["ids"]]
+        return dict(zip(found["ids"], found["embeddings"].astype(np.float32), strict=True))
+
+    return Case(
+        "chroma_pointer",
+        chroma.url.replace("chroma://", "chroma+pointer://"),
+        read,
+        put,
+        lambda ids: follow(client, "docs").delete(ids=[str(i) for i in ids]),
+    )
+
+
 def _file_case(kind: str, url: str, write: Any, read_rows: Any) -> Case:
     """Give a store of files, which an application writes anew to change."""
 
@@ -465,7 +500,18 @@ def milvus(vectors, tmp_path) -> Iterator[Case]:
     client.close()
 
 
-KINDS = ("pgvector", "lance", "chroma", "parquet", "numpy_file", "faiss", "qdrant", "qdrant_remote", "milvus")
+KINDS = (
+    "pgvector",
+    "lance",
+    "chroma",
+    "chroma_pointer",
+    "parquet",
+    "numpy_file",
+    "faiss",
+    "qdrant",
+    "qdrant_remote",
+    "milvus",
+)
 
 
 @pytest.fixture(params=KINDS)

@@ -67,7 +67,9 @@ class Qdrant(Aliased):
                 self._refuse("the collection has named vectors", f"name one with ?vector=, of {names}")
             vectors = (vectors or {})[self._vector]
         elif self._vector:
-            self._refuse(f"the collection's vector has no name, and not {self._vector!r}", "leave ?vector= out")
+            self._refuse(
+                f"the collection's vector has no name, and not {self._vector!r}", "leave ?vector= out"
+            )
         if vectors.multivector_config is not None:
             self._refuse("its points have several vectors each, and a map takes one", "name another vector")
         if params.sharding_method == models.ShardingMethod.CUSTOM:
@@ -139,7 +141,7 @@ class Qdrant(Aliased):
             if not count:
                 return Nulls()
             points, _ = self._client.scroll(live, limit=10, scroll_filter=lacking, with_payload=False)
-        return Nulls(count, tuple(point.id for point in points))  # type: ignore[misc]
+        return Nulls(count, tuple(point.id for point in points))
 
     def _get(self, collection: str, ids: list[Id]) -> dict[Id, tuple[Any, dict[str, Any]]]:
         """Give vector and the rest: payload, and other vectors under their names."""
@@ -252,7 +254,9 @@ class Qdrant(Aliased):
         """Copy the points that lack the named vector, with all else; forget those that are gone."""
         live = self._of(LIVE)
         for points in self._lacking(new):
-            known = {one.id for one in self._client.retrieve(live, [p.id for p in points], with_payload=False)}
+            known = {
+                one.id for one in self._client.retrieve(live, [p.id for p in points], with_payload=False)
+            }
             self._delete(new, [p.id for p in points if p.id not in known])
         for points in self._lacking(live):
             made = [models.PointStruct(id=p.id, vector=p.vector, payload=p.payload) for p in points]

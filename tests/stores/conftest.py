@@ -117,7 +117,7 @@ def pgvector(postgres, vectors) -> Iterator[Case]:
         connection.execute("drop table if exists docs, embedtune_versions")
         connection.execute(f"create table docs (id bigint primary key, body text, embedding vector({WIDTH}))")
         fill = (
-            "insert into docs values (%s, %s, %s)"
+            "insert into docs (id, body, embedding) values (%s, %s, %s)"
             " on conflict (id) do update set embedding = excluded.embedding"
         )
 

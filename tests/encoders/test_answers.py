@@ -12,9 +12,9 @@ import pytest
 
 from embedtune.encoders.address import Address, mask
 from embedtune.encoders.answers import WrongDimension, read_vectors
-from embedtune.encoders.asking import retry_after
 from embedtune.encoders.batches import batches, byte_lengths, estimated_tokens, most_tokens
 from embedtune.encoders.providers.base import Provider, Unusable
+from embedtune.encoders.refusals import retry_after
 from embedtune.errors import UserError
 
 PROVIDER = Provider("model")

@@ -19,9 +19,11 @@ import numpy as np
 import pytest
 
 from embedtune.encoders import load_encoder
+from embedtune.encoders.asking import Asker
 from embedtune.encoders.providers import PROVIDERS, provider_of
 from embedtune.encoders.providers.base import model_facts
 from embedtune.encoders.providers.gemini import Vertex
+from embedtune.errors import TextsFailed, UserError
 
 pytest.importorskip("httpx")
 
@@ -202,6 +204,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.answer: Any = None
+        self.first: list[tuple[int, dict[str, str], Any]] = []
+        """Status, headers and body of what is answered before."""
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.bodies: list[Any] = []
@@ -212,8 +216,13 @@ class Recorder:
                 recorder.paths.append(self.path)
                 recorder.headers.append({name.lower(): value for name, value in self.headers.items()})
                 recorder.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                content = json.dumps(recorder.answer).encode()
-                self.send_response(200)
+                status, headers, answer = 200, {}, recorder.answer
+                if recorder.first:
+                    status, headers, answer = recorder.first.pop(0)
+                content = json.dumps(answer).encode()
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
@@ -295,3 +304,164 @@ def test_facts_are_of_providers_that_exist() -> None:
     assert set(model_facts()) <= set(PROVIDERS)
     assert provider_of("gemini-embedding-001").facts.dimension == 3072
     assert provider_of("voyage-4-lite").facts.tokens == 1_000_000
+
+
+def google(code: int, status: str, message: str, **detail: Any) -> dict[str, Any]:
+    """Give a google.rpc.Status as JSON."""
+    return {"error": {"code": code, "message": message, "status": status, "details": [detail]}}
+
+
+RPC = "type.googleapis.com/google.rpc."
+BAD_KEY = google(
+    400,
+    "INVALID_ARGUMENT",
+    "API key not valid. Please pass a valid API key.",
+    **{"@type": f"{RPC}ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"},
+)
+QUOTA = google(
+    429,
+    "RESOURCE_EXHAUSTED",
+    "You exceeded your current quota, please check your plan and billing details.",
+    **{"@type": f"{RPC}RetryInfo", "retryDelay": "36s"},
+)
+
+KEYS = {
+    "openai": (
+        401,
+        {
+            "error": {
+                "message": f"Incorrect API key provided: {KEY}.",
+                "type": "invalid_request_error",
+                "param": None,
+                "code": "invalid_api_key",
+            }
+        },
+        "HTTP 401: Incorrect API key provided: ***.",
+    ),
+    "azure": (
+        401,
+        {"error": {"code": "401", "message": "Access denied due to invalid subscription key"}},
+        "HTTP 401: Access denied due to invalid subscription key",
+    ),
+    "voyage": (401, {"detail": "Provided API key is invalid."}, "HTTP 401: Provided API key is invalid."),
+    "cohere": (401, {"message": "invalid api token"}, "HTTP 401: invalid api token"),
+    "gemini": (400, BAD_KEY, "HTTP 400: API key not valid. Please pass a valid API key."),
+    "vertex": (
+        401,
+        google(401, "UNAUTHENTICATED", "Request had invalid authentication credentials."),
+        "HTTP 401: Request had invalid authentication credentials.",
+    ),
+    "mistral": (401, {"message": "Unauthorized", "request_id": "a0"}, "HTTP 401: Unauthorized"),
+}
+"""What each says of a wrong key."""
+
+LIMITED = {
+    "openai": (
+        {"retry-after-ms": "1500", "retry-after": "2"},
+        {"error": {"message": "Rate limit", "code": None}},
+        1.5,
+    ),
+    "azure": ({"Retry-After": "3"}, {"error": {"code": "429", "message": "Requests have exceeded"}}, 3.0),
+    "voyage": ({}, {"detail": "You have exceeded your rate limit"}, None),
+    "cohere": (
+        {},
+        {"message": "You are using a Trial key, which is limited to 100 API calls / minute"},
+        None,
+    ),
+    "gemini": ({}, QUOTA, 36.0),
+    "vertex": ({}, google(429, "RESOURCE_EXHAUSTED", "Quota exceeded for aiplatform.googleapis.com"), None),
+    "mistral": ({"Retry-After": "1"}, {"message": "Requests rate limit exceeded"}, 1.0),
+}
+"""What each says when asked too often: headers, body, and the seconds to wait."""
+
+TOO_MUCH = {
+    "openai": (
+        400,
+        {
+            "error": {
+                "message": "Requested 375703 tokens, max 300000 tokens per request",
+                "type": "max_tokens_per_request",
+                "param": None,
+                "code": "max_tokens_per_request",
+            }
+        },
+    ),
+    "azure": (400, {"error": {"code": "BadRequest", "message": "Too many inputs. The max number is 16."}}),
+    "voyage": (400, {"detail": "The max allowed tokens per submitted batch is 120000."}),
+    "cohere": (400, {"message": "invalid request: total number of texts must be at most 96"}),
+    "gemini": (400, google(400, "INVALID_ARGUMENT", "at most 100 requests can be in one batch")),
+    "vertex": (
+        400,
+        google(400, "INVALID_ARGUMENT", "The input token count is 21000 but the model supports 20000"),
+    ),
+    "mistral": (
+        400,
+        {
+            "object": "error",
+            "message": "Too many tokens overall, split into more batches.",
+            "type": "invalid_request_prompt",
+            "param": None,
+            "code": "3210",
+        },
+    ),
+}
+"""What each says of a request that holds too much."""
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
+    """Keep the seconds that a provider asks for; None is its absence. Nothing is waited for."""
+    kept: list[float | None] = []
+    monkeypatch.setattr(Asker, "_hold", lambda self, seconds: kept.append(seconds) or 0.0)
+    monkeypatch.setattr(Asker, "_back_off", lambda self, attempt: kept.append(None) or 0.0)
+    return kept
+
+
+def opened(recorder: Recorder, monkeypatch: pytest.MonkeyPatch, name: str) -> Any:
+    exchange = EXCHANGES[name]
+    monkeypatch.setenv(exchange.variable, KEY)
+    recorder.answer = exchange.answer
+    base = f"http://127.0.0.1:{recorder.server.server_port}/v1"
+    return load_encoder(exchange.name, api_base=base, dimension=2)
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_refused_key_is_told_in_its_own_words(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    status, body, said = KEYS[name]
+    encoder = opened(recorder, monkeypatch, name)
+    recorder.first = [(status, {}, body)]
+    with pytest.raises(UserError) as caught:
+        encoder.encode(["a", "b"])
+    line = str(caught.value)
+    assert f"the provider refuses the key ({said}); set {EXCHANGES[name].variable} to a valid key" in line
+    assert KEY not in line
+    assert len(recorder.bodies) == 1
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_limited_request_is_made_again_after_the_wait_that_is_asked_for(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, waits: list[float | None], name: str
+) -> None:
+    headers, body, wait = LIMITED[name]
+    encoder = opened(recorder, monkeypatch, name)
+    recorder.first = [(429, headers, body)]
+    encoder.encode(["a", "b"])
+    assert waits == [wait]
+    assert recorder.bodies[0] == recorder.bodies[1]
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_request_that_holds_too_much_is_sent_in_halves(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, waits: list[float | None], name: str
+) -> None:
+    status, body = TOO_MUCH[name]
+    encoder = opened(recorder, monkeypatch, name)
+    recorder.first = [(status, {}, body), (status, {}, body), (status, {}, body)]
+    with pytest.raises((TextsFailed, UserError)) as caught:
+        encoder.encode(["a", "b"])
+    assert "HTTP 400" in str(getattr(caught.value, "reasons", caught.value))
+    texts = [json.dumps(sent) for sent in recorder.bodies]
+    assert [('"a"' in sent, '"b"' in sent) for sent in texts] == [(True, True), (True, False), (False, True)]
+    assert waits == []

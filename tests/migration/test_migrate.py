@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from embedtune import stores
 from embedtune.cli.app import app
 from embedtune.data import read
+from embedtune.encoders.api import Estimate
+from embedtune.encoders.prices import Price
 from embedtune.encoders.vectors import write_vectors
-from embedtune.errors import ArtifactError, DataError, OutputExists, UserError
+from embedtune.errors import ArtifactError, DataError, OutputExists, StoreError, UserError
 from embedtune.migration import is_bridge, load_bridge, migrate, save_bridge
 from embedtune.migration.traffic import read_traffic
 
@@ -181,3 +186,110 @@ def test_the_command(tmp_path):
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 2
     assert "exists" in again.stderr
+
+
+BLURRED = Model("blurred", NEW.turn, noise=0.5)
+
+
+def ndcg(documents):
+    """Give nDCG@10 of the new model's queries over documents in its space, by hand: one positive each."""
+    queries = BLURRED.encode([f"question {i}" for i in range(N)], kind="query")
+    positive = np.sum(queries * documents, axis=1)
+    rank = np.sum(queries @ documents.T > positive[:, None], axis=1)
+    return float(np.mean(np.where(rank < 10, 1 / np.log2(rank + 2), 0)))
+
+
+def test_mapped_and_re_embedded_documents_are_served_together(data, tmp_path):
+    found = migrate(old=OLD, new=BLURRED, data=data, sample=100)
+    bridge = load_bridge(save_bridge(found, tmp_path / "bridge"))
+    mixed = bridge.documents(OLD.encode([f"page {i}" for i in range(N)]))
+    full = BLURRED.encode([f"page {i}" for i in range(N)])
+    order = bridge.order()
+    places = sorted(zip(order["place"].to_pylist(), order["id"].to_pylist(), strict=True))
+    served = [ndcg(mixed)]
+    for start in range(0, len(places), 100):  # as the order says, a hundred at a time
+        rows = [IDS.index(name) for _, name in places[start : start + 100]]
+        mixed[rows] = full[rows]
+        served.append(ndcg(mixed))
+    assert len(places) == N - 100  # those of the sample are the new model's already
+    assert min(served) >= min(served[0], ndcg(full)) - 0.02  # never worse than either
+    assert served[-1] > served[0]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Give a Parquet file of the old model's vectors."""
+    old = OLD.encode([f"page {i}" for i in range(N)])
+    column = pa.array(old.tolist(), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": IDS, "vector": column}), tmp_path / "rows.parquet")
+    return tmp_path / "rows.parquet"
+
+
+def test_stored_vectors_are_read_where_they_lie(data, table, tmp_path):
+    found = migrate(old=f"parquet://{table}", new=NEW, data=data, sample=200)
+    write_vectors(tmp_path / "folder", "document", IDS, OLD.encode([f"page {i}" for i in range(N)]))
+    same = migrate(old=f"vectors:{tmp_path / 'folder'}", new=NEW, data=data, sample=200)
+    assert found.bridge.matrix.tobytes() == same.bridge.matrix.tobytes()
+    assert found.old["name"] == f"parquet://{table}"
+    bridge = save_bridge(found, tmp_path / "bridge")
+    before = table.read_bytes()
+    done = stores.apply(bridge, f"parquet://{table}", probe=False)
+    assert done.status == "switched"
+    mapped = np.array(pq.read_table(table)["vector"].to_pylist(), np.float32)
+    assert np.einsum("ij,ij->i", mapped, NEW.encode([f"page {i}" for i in range(N)])).min() > 0.95
+    stores.rollback(f"parquet://{table}")
+    assert table.read_bytes() == before
+
+
+def test_what_each_way_costs_where_the_new_model_has_a_price(data):
+    new = Model("priced", NEW.turn)
+    new.cost = lambda items, kind="document": Estimate(len(items), 4000, 8.0, Price(2000.0, "EUR"))
+    cost = migrate(old=OLD, new=new, data=data, sample=100).to_dict()["cost"]
+    encoded = new.asked - N  # the queries are no documents
+    assert cost == {
+        "bridge": pytest.approx(8.0 * encoded / N),
+        "re_embed": 8.0,
+        "currency": "EUR",
+        "price": "2000 EUR a million tokens",
+    }
+    assert migrate(old=OLD, new=NEW, data=data, sample=100).to_dict()["cost"] is None
+
+
+def test_a_bridge_made_for_other_vectors_is_refused(data, table, tmp_path):
+    bridge = save_bridge(migrate(old=OLD, new=NEW, data=data, sample=200), tmp_path / "bridge")
+    with pytest.raises(StoreError, match=r"the old model 'old' of the bridge was not found .*--no-probe"):
+        stores.apply(bridge, f"parquet://{table}", data=data)
+    wide = pa.array(np.ones((N, D + 1)).tolist(), pa.list_(pa.float32()))
+    pq.write_table(pa.table({"id": IDS, "vector": wide}), table)
+    with pytest.raises(StoreError, match=r"has vectors of 13 dimensions, and the base 'old' .* gives 12"):
+        stores.apply(bridge, f"parquet://{table}", probe=False)
+
+
+@pytest.mark.parametrize(
+    ("old", "line"),
+    [
+        ("parquet://{folder}/none.parquet", "there is no such"),
+        ("qdrant://127.0.0.1:1/docs", "Qdrant cannot be reached"),
+        ("postgresql://me:hidden@127.0.0.1:1/db?table=docs&column=embedding", "me:***@127.0.0.1"),
+        ("mysql://me:hidden@host/db", "there is no store called 'mysql'"),
+        ("vectors:{folder}/none", "there is no such folder of vectors"),
+    ],
+)
+def test_what_cannot_be_read_is_told_in_one_line(tmp_path, old, line):
+    for client in ("qdrant_client", "psycopg"):
+        pytest.importorskip(client)
+    rows = [{"id": f"i{i}", "text": f"page {i}", "label": "x"} for i in range(60)]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["migrate", str(tmp_path / "items.jsonl"), "--old", old.format(folder=tmp_path)]
+    told = CliRunner().invoke(app, [*arguments, "--new", "wordllama-256", "--out", str(tmp_path / "bridge")])
+    assert told.exit_code == 2, told.output
+    assert line in told.output
+    assert "hidden" not in told.output
+    assert len(told.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "bridge").exists()
+
+
+def test_documents_that_the_store_lacks_are_told(data, table):
+    pq.write_table(pq.read_table(table).slice(0, N - 3), table)
+    with pytest.raises(DataError, match="3 of 400 documents have no vector, the first is 'd397'"):
+        migrate(old=f"parquet://{table}", new=NEW, data=data)

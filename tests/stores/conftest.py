@@ -117,7 +117,7 @@ def pgvector(postgres, vectors) -> Iterator[Case]:
         connection.execute("drop table if exists docs, embedtune_versions")
         connection.execute(f"create table docs (id bigint primary key, body text, embedding vector({WIDTH}))")
         fill = (
-            "insert into docs values (%s, %s, %s)"
+            "insert into docs (id, body, embedding) values (%s, %s, %s)"
             " on conflict (id) do update set embedding = excluded.embedding"
         )
 
@@ -277,6 +277,41 @@ def chroma(chroma_server, vectors) -> Case:
     )
 
 
+@pytest.fixture
+def chroma_pointer(chroma, chroma_server) -> Case:
+    """Give the same rows for readers that follow a pointer."""
+    import chromadb
+    from chromadb.config import Settings
+
+    from embedtune.stores.chroma_pointer import follow
+
+    client = chromadb.HttpClient(
+        host="127.0.0.1", port=chroma_server, settings=Settings(anonymized_telemetry=False)
+    )
+
+    def put(ids, x):
+        follow(client, "docs").upsert(
+            ids=[str(i) for i in ids],
+            embeddings=x,
+            documents=[f"text {i}" for i in ids],
+            metadatas=[{"n": int(i)} for i in ids],
+        )
+
+    def read():
+        found = follow(client, "docs").get(include=["embeddings", "documents", "metadatas"])
+        assert found["documents"] == [f"text {i}" for i in found["ids"]]
+        assert found["metadatas"] == [{"n": int(i)} for i in found["ids"]]
+        return dict(zip(found["ids"], found["embeddings"].astype(np.float32), strict=True))
+
+    return Case(
+        "chroma_pointer",
+        chroma.url.replace("chroma://", "chroma+pointer://"),
+        read,
+        put,
+        lambda ids: follow(client, "docs").delete(ids=[str(i) for i in ids]),
+    )
+
+
 def _file_case(kind: str, url: str, write: Any, read_rows: Any) -> Case:
     """Give a store of files, which an application writes anew to change."""
 
@@ -391,6 +426,47 @@ def qdrant(vectors, monkeypatch) -> Case:
 
 
 @pytest.fixture
+def qdrant_server() -> Iterator[Any]:
+    """Give a server that speaks Qdrant's REST API over Qdrant's engine, and closes with the test."""
+    pytest.importorskip("qdrant_client")
+    pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed")
+    from qdrant_server import QdrantServer
+
+    server = QdrantServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def qdrant_remote(qdrant_server, vectors) -> Iterator[Case]:
+    """Give a store that is reached over HTTP."""
+    from qdrant_client import QdrantClient, models
+
+    client = QdrantClient(host="127.0.0.1", port=qdrant_server.port, check_compatibility=False)
+    cosine = models.VectorParams(size=WIDTH, distance=models.Distance.COSINE)
+    client.create_collection("docs_1", vectors_config=cosine)
+    alias = models.CreateAlias(collection_name="docs_1", alias_name="docs")
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+
+    def put(ids, x):
+        points = [
+            models.PointStruct(id=int(i), vector=row.tolist(), payload={"body": f"text {i}"})
+            for i, row in zip(ids, x, strict=True)
+        ]
+        client.upsert("docs", points, wait=True)
+
+    def read():
+        points, _ = client.scroll("docs", limit=10_000, with_vectors=True, with_payload=True)
+        assert all(point.payload == {"body": f"text {point.id}"} for point in points)
+        return {str(point.id): np.array(point.vector, np.float32) for point in points}
+
+    put(range(ROWS), vectors)
+    drop = lambda ids: client.delete("docs", models.PointIdsList(points=ids))  # noqa: E731
+    yield Case("qdrant", f"qdrant://127.0.0.1:{qdrant_server.port}/docs?text=body", read, put, drop)
+    client.close()
+
+
+@pytest.fixture
 def milvus(vectors, tmp_path) -> Iterator[Case]:
     library = pytest.importorskip("pymilvus")
     pytest.importorskip("milvus_lite")
@@ -424,7 +500,18 @@ def milvus(vectors, tmp_path) -> Iterator[Case]:
     client.close()
 
 
-KINDS = ("pgvector", "lance", "chroma", "parquet", "numpy_file", "faiss", "qdrant", "milvus")
+KINDS = (
+    "pgvector",
+    "lance",
+    "chroma",
+    "chroma_pointer",
+    "parquet",
+    "numpy_file",
+    "faiss",
+    "qdrant",
+    "qdrant_remote",
+    "milvus",
+)
 
 
 @pytest.fixture(params=KINDS)

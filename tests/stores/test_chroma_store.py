@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import chromadb
 import numpy as np
 import pytest
@@ -9,6 +11,8 @@ from chromadb.config import Settings
 
 from embedtune import stores
 from embedtune.errors import StoreError
+from embedtune.stores import chroma as chroma_module
+from embedtune.stores.chroma_pointer import follow
 
 
 @pytest.fixture
@@ -36,7 +40,10 @@ def test_cosine_is_kept_as_the_space_and_its_settings_too(client, chroma, tuned,
         np.testing.assert_allclose(row, wanted[name], atol=1e-6)
 
 
-def test_a_kill_between_the_two_renames_is_mended_when_it_is_opened(client, chroma, tuned, mapped):
+def test_a_kill_between_the_two_renames_is_mended_when_it_is_opened(
+    client, chroma, tuned, mapped, monkeypatch
+):
+    monkeypatch.setattr(chroma_module, "GAP", 0.01)
     wanted = mapped(chroma.read())
     result = stores.apply(tuned, chroma.url)
     live = client.get_collection("docs", embedding_function=None)
@@ -69,3 +76,111 @@ def test_what_is_not_there_is_told(chroma, chroma_server):
         stores.open_store(f"chroma://127.0.0.1:{chroma_server}")
     with pytest.raises(StoreError, match=r"check the server and the URL|cannot be reached"):
         stores.open_store("chroma://127.0.0.1:1/docs")
+
+
+def watch(read, old, new, work):
+    """Read all the while that ``work`` runs; give which version was seen each time, and what failed."""
+    seen, failed, over = [], [], threading.Event()
+
+    def reads():
+        while not over.is_set():
+            try:
+                rows = read()
+                kinds = [
+                    set(rows) == set(x) and all(np.array_equal(rows[i], x[i]) for i in x) for x in (old, new)
+                ]
+                seen.append(kinds.index(True) if any(kinds) else -1)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a failed read
+                failed.append(error)
+
+    reader = threading.Thread(target=reads)
+    reader.start()
+    try:
+        work()
+    finally:
+        over.set()
+        reader.join()
+    return seen, failed
+
+
+def test_a_pointer_is_switched_in_one_step_for_readers_that_follow(client, chroma_pointer, tuned, mapped):
+    old = chroma_pointer.read()
+    new = mapped(old)
+    held = []
+
+    def work():
+        held.append(stores.apply(tuned, chroma_pointer.url))
+        stores.rollback(chroma_pointer.url)
+        stores.apply(tuned, chroma_pointer.url, resume=True)
+
+    seen, failed = watch(chroma_pointer.read, old, new, work)
+    assert not failed
+    assert set(seen) <= {0, 1}  # never neither
+    place = client.get_collection("docs", embedding_function=None)
+    version = f"docs__et_{held[0].version}"
+    assert place.metadata == {"embedtune_live": version, "embedtune_before": "docs"}
+    rows = place.get(include=["embeddings"])  # who does not follow has the version from before
+    found = dict(zip(rows["ids"], rows["embeddings"].astype(np.float32), strict=True))
+    assert all(np.array_equal(found[i], old[i]) for i in old)
+    with pytest.raises(
+        StoreError, match=r"points to the collection that is live; write chroma\+pointer://127"
+    ):
+        stores.open_store(chroma_pointer.url.replace("+pointer", ""))
+
+
+def test_pruning_empties_what_points_and_another_map_goes_on_top(client, chroma_pointer, tuned, mapped):
+    old = chroma_pointer.read()
+    first = stores.apply(tuned, chroma_pointer.url)
+    assert stores.prune(chroma_pointer.url) == ["base"]
+    assert client.get_collection("docs", embedding_function=None).count() == 0
+    assert follow(client, "docs").name == f"docs__et_{first.version}"
+    with pytest.raises(StoreError, match="no version to go back to"):
+        stores.rollback(chroma_pointer.url)
+    store = stores.open_store(chroma_pointer.url)
+    assert store.read_note()["live"] == first.version  # the store itself knows, without notes
+    store.close()
+    assert stores.apply(tuned, chroma_pointer.url).written == 0
+    new = mapped(old)
+    assert all(np.array_equal(x, new[i]) for i, x in chroma_pointer.read().items())
+
+
+def test_our_readers_wait_for_the_second_rename(client, chroma, tuned, mapped):
+    old = chroma.read()
+    new = mapped(old)
+    store = stores.open_store(chroma.url)
+
+    def read():
+        found = {}
+        for rows in store.scan(1000):
+            found |= dict(zip(rows.ids, rows.vectors, strict=True))
+        return found
+
+    def work():
+        result = stores.apply(tuned, chroma.url)
+        for _ in range(3):
+            stores.rollback(chroma.url)
+            stores.apply(tuned, chroma.url, resume=True)
+        assert "opens it by name just then" in result.text()
+
+    seen, failed = watch(read, old, new, work)
+    assert not failed
+    assert set(seen) == {0, 1}
+
+
+def test_a_reader_that_opens_in_the_gap_waits_and_changes_nothing(client, chroma, monkeypatch):
+    live = client.get_collection("docs", embedding_function=None)
+    other = client.create_collection("docs__et_v1", embedding_function=None)
+    other.add(ids=["1"], embeddings=np.ones((1, 16), np.float32))
+    live.modify(name="docs__et_base")
+    asked, sleep = [], chroma_module.time.sleep
+
+    def renamed(seconds):
+        if not asked:
+            other.modify(name="docs")
+        asked.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr(chroma_module.time, "sleep", renamed)
+    store = stores.open_store(chroma.url)
+    assert asked
+    assert (store.count(), store.count(stores.BASE)) == (1, 600)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from embedtune.cli.api_options import NO_API, ApiOptions, with_api_options
 from embedtune.cli.errors import CHECK_FAILED
 from embedtune.cli.options import (
-    ApiBase,
-    ApiKeyEnv,
-    Dimensions,
     Json,
-    MaxCost,
-    PriceTable,
     Roles,
     Task,
-    api_options,
     parse_roles,
     parse_sources,
 )
@@ -27,6 +23,7 @@ if TYPE_CHECKING:
     from embedtune.data.checks import Finding
 
 
+@with_api_options
 def check(
     data: Annotated[
         list[str] | None,
@@ -51,11 +48,7 @@ def check(
     ] = None,
     task: Task = None,
     role: Roles = None,
-    api_base: ApiBase = None,
-    api_key_env: ApiKeyEnv = None,
-    dimensions: Dimensions = None,
-    max_cost: MaxCost = None,
-    prices: PriceTable = None,
+    api: ApiOptions = NO_API,
     json: Json = None,
 ) -> None:
     """Find what is wrong or suspicious in a dataset, or in a store of vectors.
@@ -64,7 +57,7 @@ def check(
     """
     output = Output(json)
     if store is not None or model is not None:
-        _check_store(output, store, model, data, task, role)
+        _check_store(output, store, model, data, task, role, api)
         return
     if not data:
         raise UserError("no data is given", fix="embedtune check DATA, or --store URL --model DIR")
@@ -73,7 +66,7 @@ def check(
     from embedtune.data.describe import describe
     from embedtune.encoders import load_encoder
 
-    options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    options = api.given()
     encoder = load_encoder(base, **options) if base else None
     dataset = read(parse_sources(data), task=task, roles=parse_roles(role), strict=False)  # type: ignore[arg-type]
     understood = describe(dataset)
@@ -89,18 +82,22 @@ def _check_store(
     data: list[str] | None,
     task: str | None,
     role: list[str] | None,
+    api: ApiOptions,
 ) -> None:
     """Tell what is wrong with a store."""
     if store is None or model is None:
         missing = "--store URL" if store is None else "--model DIR"
         raise UserError(f"{missing} is not given", fix="embedtune check --store URL --model DIR [DATA]")
+    from embedtune.migration import is_bridge
+    from embedtune.models import open_model
     from embedtune.stores import drift
     from embedtune.stores.queries import read_given
 
     given = None
     if data:
         given = read_given(parse_sources(data), task=task, roles=parse_roles(role))  # type: ignore[arg-type]
-    found = drift(model, store, given)
+    bridge = is_bridge(Path(model).expanduser())
+    found = drift(model if bridge else open_model(model, **api.given()), store, given)
     output.say(f"{found.store}: {found.rows:,} rows with a vector")
     for note in found.notes:
         output.say(f"  {note}")

@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedtune.cli.api_options import NO_API, ApiOptions, with_api_options
 from embedtune.cli.options import (
-    ApiBase,
-    ApiKeyEnv,
     Data,
-    Dimensions,
     Engine,
     Json,
-    MaxCost,
     Out,
-    PriceTable,
     Roles,
     Task,
-    api_options,
     engine_options,
     parse_roles,
 )
@@ -32,6 +27,7 @@ if TYPE_CHECKING:
     from embedtune.types import Vectors
 
 
+@with_api_options
 def encode(
     data: Data,
     base: Annotated[
@@ -45,11 +41,7 @@ def encode(
     out: Out,
     task: Task = None,
     role: Roles = None,
-    api_base: ApiBase = None,
-    api_key_env: ApiKeyEnv = None,
-    dimensions: Dimensions = None,
-    max_cost: MaxCost = None,
-    prices: PriceTable = None,
+    api: ApiOptions = NO_API,
     engine: Engine = None,
     json: Json = None,
 ) -> None:
@@ -63,7 +55,7 @@ def encode(
     refuse_existing(out)
     started = time.perf_counter()
     dataset = read(data, task=task, roles=parse_roles(role))  # type: ignore[arg-type]
-    options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    options = api.given()
     model = open_model(base, **engine_options(engine, dataset), **options)
     output.say(
         f"encoding {len(dataset.documents):,} documents and {len(dataset.queries):,} queries with {base}"

@@ -8,22 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedtune.cli.api_options import NO_API, ApiOptions, with_api_options
 from embedtune.cli.options import (
-    ApiBase,
-    ApiKeyEnv,
-    Dimensions,
     Engine,
     Json,
-    MaxCost,
     Metric,
     Model,
-    PriceTable,
     Roles,
     Seed,
     Slices,
     Sources,
     Task,
-    api_options,
     engine_options,
     parse_roles,
     parse_sources,
@@ -37,6 +32,7 @@ if TYPE_CHECKING:
     from embedtune.judging.verdict import Decision, Evaluation
 
 
+@with_api_options
 def evaluate(
     data: Sources,
     model: Model,
@@ -52,11 +48,7 @@ def evaluate(
     task: Task = None,
     role: Roles = None,
     slice: Slices = None,
-    api_base: ApiBase = None,
-    api_key_env: ApiKeyEnv = None,
-    dimensions: Dimensions = None,
-    max_cost: MaxCost = None,
-    prices: PriceTable = None,
+    api: ApiOptions = NO_API,
     engine: Engine = None,
     json: Json = None,
 ) -> None:
@@ -73,7 +65,7 @@ def evaluate(
     slices = slice or ()
     dataset = read(parse_sources(data), task=task, roles=parse_roles(role), slices=slices)  # type: ignore[arg-type]
     options = engine_options(engine, dataset)
-    options |= api_options(api_base, api_key_env, max_cost, prices, dimensions)
+    options |= api.given()
     judged, other = open_models(model, against, options)
     was_read = time.monotonic()
     with StageProgress() as progress:

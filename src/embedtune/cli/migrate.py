@@ -7,18 +7,20 @@ from typing import Annotated
 
 import typer
 
+from embedtune.cli.api_options import NO_API, ApiOptions, with_api_options
 from embedtune.cli.options import Data, Json, Metric, Out, Roles, Seed, Task, parse_roles
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress, seconds
 
 
+@with_api_options
 def migrate(
     data: Data,
     old: Annotated[
         str,
         typer.Option(
-            metavar="MODEL",
-            help="Where the stored vectors come from: vectors:FOLDER, or the model that made them.",
+            metavar="URL_OR_MODEL",
+            help="Where stored vectors are: a store's URL or vectors:FOLDER; or the model that made them.",
             show_default=False,
         ),
     ],
@@ -45,6 +47,7 @@ def migrate(
     seed: Seed = 0,
     task: Task = None,
     role: Roles = None,
+    api: ApiOptions = NO_API,
     json: Json = None,
 ) -> None:
     """Learn a map from stored vectors to another model's, and be told whether to use it.
@@ -58,6 +61,7 @@ def migrate(
     from embedtune.migration import migrate as learn
     from embedtune.migration import save_bridge
     from embedtune.migration.traffic import read_traffic
+    from embedtune.models import open_model
 
     refuse_existing(out)
     counts = None if traffic is None else read_traffic(traffic)
@@ -65,7 +69,7 @@ def migrate(
     with StageProgress() as progress:
         found = learn(
             old=old,
-            new=new,
+            new=open_model(new, **api.given()),
             data=dataset,
             sample=sample,
             traffic=counts,
@@ -88,5 +92,10 @@ def migrate(
         f"  mapping everything takes about {seconds(took['bridge'])}, re-embedding everything about "
         f"{seconds(took['re_embed'])} at the speed of the sample (near nothing where it was in the cache)"
     )
+    if (cost := report["cost"]) is not None:
+        output.say(
+            f"  the bridge has cost about {cost['bridge']:.4g} {cost['currency']}, and re-embedding "
+            f"everything costs at most about {cost['re_embed']:.4g}"
+        )
     output.say(f"saved the bridge, and the order of re-embedding: {out}")
     output.write({**report, "out": out})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -87,55 +86,6 @@ Slices = Annotated[
         help="Judge each value of this column too: none of them may lose; may be repeated.",
     ),
 ]
-ApiBase = Annotated[
-    str | None,
-    typer.Option(
-        "--api-base",
-        metavar="URL",
-        help="Where the API of the model is: any server that speaks OpenAI's protocol, up to /v1.",
-    ),
-]
-ApiKeyEnv = Annotated[
-    str | None,
-    typer.Option("--api-key-env", metavar="NAME", help="The environment variable that holds the API's key."),
-]
-MaxCost = Annotated[
-    float | None,
-    typer.Option("--max-cost", metavar="AMOUNT", min=0, help="Stop before the API costs more than this."),
-]
-PriceTable = Annotated[
-    Path | None,
-    typer.Option("--prices", metavar="FILE", help="Prices of API models, before those that come along."),
-]
-Dimensions = Annotated[
-    int | None,
-    typer.Option("--dimensions", metavar="N", min=1, help="Dimensions to ask the API for."),
-]
-
-
-def api_options(
-    api_base: str | None,
-    api_key_env: str | None,
-    max_cost: float | None,
-    prices: Path | None,
-    dimensions: int | None,
-) -> dict[str, Any]:
-    """Give what :func:`embedtune.encoders.load_encoder` takes for models of an API.
-
-    What encoding costs is estimated on standard error before anything is sent; one limit of cost holds for
-    all models of a command.
-    """
-    from embedtune.data.spending import Spending
-
-    given = {
-        "api_base": api_base,
-        "api_key_env": api_key_env,
-        "max_cost": None if max_cost is None else Spending(max_cost),
-        "prices": prices,
-        "dimensions": dimensions,
-        "notice": functools.partial(typer.echo, err=True),
-    }
-    return {name: value for name, value in given.items() if value is not None}
 
 
 def engine_options(engine: str | None, dataset: Dataset) -> dict[str, Any]:

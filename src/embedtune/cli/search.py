@@ -6,19 +6,14 @@ from typing import Annotated
 
 import typer
 
+from embedtune.cli.api_options import NO_API, ApiOptions, with_api_options
 from embedtune.cli.options import (
-    ApiBase,
-    ApiKeyEnv,
-    Dimensions,
     Engine,
     Json,
-    MaxCost,
     Model,
-    PriceTable,
     Roles,
     Sources,
     Task,
-    api_options,
     engine_options,
     parse_roles,
     parse_sources,
@@ -27,6 +22,7 @@ from embedtune.cli.output import Output, shorten
 from embedtune.cli.progress import StageProgress, watch
 
 
+@with_api_options
 def search(
     data: Sources,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.", show_default=False)],
@@ -34,11 +30,7 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many documents to show.")] = 10,
     task: Task = None,
     role: Roles = None,
-    api_base: ApiBase = None,
-    api_key_env: ApiKeyEnv = None,
-    dimensions: Dimensions = None,
-    max_cost: MaxCost = None,
-    prices: PriceTable = None,
+    api: ApiOptions = NO_API,
     engine: Engine = None,
     json: Json = None,
 ) -> None:
@@ -52,7 +44,7 @@ def search(
 
     with StageProgress() as progress:
         dataset = read(parse_sources(data), task=task, roles=parse_roles(role))  # type: ignore[arg-type]
-        options = api_options(api_base, api_key_env, max_cost, prices, dimensions)
+        options = api.given()
         tuned = open_model(model, **engine_options(engine, dataset), **options)
         watch(tuned, progress.stage("documents"))
         hits = tuned.search(query, dataset, k)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from embedtune.cli.api_options import ApiOptions
 from embedtune.errors import UserError
 
 Teacher = Annotated[
@@ -49,7 +51,7 @@ def teaching(
     api_base: str | None,
     queries: Path | None,
     base_options: dict[str, Any],
-    api: tuple[str | None, float | None, Path | None],
+    api: ApiOptions,
 ) -> dict[str, Any]:
     """Give what :func:`embedtune.fine_tune` takes of a teacher.
 
@@ -61,15 +63,14 @@ def teaching(
         As given.
     base_options : dict
         Those that the base was opened with.
-    api : (str, float, pathlib.Path)
-        The variable of the key, the limit of cost, and the table of prices, each optional.
+    api : ApiOptions
+        Those of the command: the variable of the key, the limit of cost and the prices serve both.
 
     Raises
     ------
     UserError
         When queries or an address are given without a teacher.
     """
-    from embedtune.cli.options import api_options
     from embedtune.data.pool import read_pool
     from embedtune.teachers import open_teacher
 
@@ -80,7 +81,7 @@ def teaching(
         return {}
     options: dict[str, Any] = {}
     if behind_an_api(teacher, api_base):
-        options = api_options(api_base, *api, None)
+        options = replace(api, api_base=api_base, dimensions=None).given()
         if "max_cost" in base_options:
             options["max_cost"] = base_options["max_cost"]  # one limit of cost for both
     texts = [] if queries is None else read_pool(queries)

@@ -8,25 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from embedtune.cli.api_options import NO_API, ApiOptions, with_api_options
 from embedtune.cli.options import (
-    ApiBase,
-    ApiKeyEnv,
     Base,
     Budget,
-    Dimensions,
     Engine,
     Json,
-    MaxCost,
     Metric,
     Out,
-    PriceTable,
     Roles,
     Seed,
     SkipBad,
     Slices,
     Sources,
     Task,
-    api_options,
     engine_options,
     parse_roles,
     parse_sources,
@@ -54,6 +49,7 @@ BRIEF = 3
 """Findings of the checks that are shown before tuning."""
 
 
+@with_api_options
 def tune(
     data: Sources,
     base: Base,
@@ -135,11 +131,7 @@ def tune(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a tuned model at --out; never anything else.")
     ] = False,
-    api_base: ApiBase = None,
-    api_key_env: ApiKeyEnv = None,
-    dimensions: Dimensions = None,
-    max_cost: MaxCost = None,
-    prices: PriceTable = None,
+    api: ApiOptions = NO_API,
     engine: Engine = None,
     json: Json = None,
 ) -> None:
@@ -167,10 +159,10 @@ def tune(
     if unlabelled:
         writing = Writing(
             model=write_queries,
-            api_base=api_base,
-            key_variable=api_key_env,
+            api_base=api.api_base,
+            key_variable=api.api_key_env,
             per_document=per_document,
-            max_cost=max_cost,
+            max_cost=api.max_cost,
             price_in=price_in,
             price_out=price_out,
             timeout=api_timeout,
@@ -189,10 +181,10 @@ def tune(
     output.say(str(describe(dataset)))
     show_findings(output, dataset, command=f"embedtune check {given}")
     options = engine_options(engine, dataset)
-    teacher_pays = only_teacher_pays(base, api_base, teacher, teacher_api_base)
+    teacher_pays = only_teacher_pays(base, api.api_base, teacher, teacher_api_base)
     if write_queries is None and not teacher_pays:  # else the API is that of the model that writes or teaches
-        options |= api_options(api_base, api_key_env, max_cost, prices, dimensions)
-    taught = teaching(teacher, teacher_api_base, queries, options, (api_key_env, max_cost, prices))
+        options |= api.given()
+    taught = teaching(teacher, teacher_api_base, queries, options, api)
     with StageProgress() as progress:
         tuned = fine_tune(
             base_model=load_encoder(base, **options),

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.encoders.asking import Failed, Halted, OverLimit, Refused
+from embedtune.encoders.asking import Failed, Halted, OverLimit
 from embedtune.encoders.batches import batches, byte_lengths, estimated_tokens
+from embedtune.encoders.refusals import Refused
 from embedtune.errors import TextsFailed, UserError
 from embedtune.types import Kind, Vectors
 

@@ -1,8 +1,8 @@
-"""One request to an API, until it is answered: time limits, back-off, Retry-After, and what a refusal means.
+"""One request to an API, until it is answered: time limits, back-off and Retry-After.
 
-What can be mended by another try is tried again: timeouts, broken connections and answers, 408, 409, 425,
-429 and 5xx. The wait doubles from try to try, with jitter, unless the provider names one; a wait that it
-names holds for all requests. An answer that was charged for and is of no use is tried less often.
+What can be mended by another try is tried again: timeouts, broken connections and answers, and what
+``refusals.py`` says. The wait doubles from try to try, with jitter, unless the provider names one; a wait
+that it names holds for all requests. An answer that was charged for and is of no use is tried less often.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from embedtune.data.spending import Spending
@@ -23,21 +22,13 @@ from embedtune.encoders.address import Address
 from embedtune.encoders.batches import byte_lengths, most_tokens
 from embedtune.encoders.prices import Price
 from embedtune.encoders.providers.base import Provider, Unusable
-from embedtune.errors import ModelNotFound, UserError
+from embedtune.encoders.refusals import CONTENT, PATIENCE, Again, Answer
+from embedtune.errors import UserError
 from embedtune.extras import need
 from embedtune.types import Kind
 
-AGAIN = {408, 409, 425, 429}
-"""Statuses that another try may change, beside those from 500 on."""
-
-CONTENT = {400, 413, 422}
-"""Statuses of a request that is refused for what is in it."""
-
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, where the provider names no wait."""
-
-PATIENCE = 900.0
-"""Seconds that a provider may ask to wait; with more, the work ends with what is kept."""
 
 PAID_ATTEMPTS = 3
 """How often a request is made that is answered, and charged for, with something of no use."""
@@ -48,10 +39,6 @@ LARGEST = 512 * 1000**2
 CHUNK = 1 << 16
 
 T = TypeVar("T")
-
-
-class Refused(Exception):
-    """The provider does not take what is in the request."""
 
 
 class Failed(Exception):
@@ -184,7 +171,7 @@ class Asker:
         Raises
         ------
         Refused, Failed, Halted, OverLimit
-            As they say.
+            As they say; see ``refusals.py`` for the first.
         UserError
             When no request can be answered: the key is refused, there is no such model, nobody is there.
         """
@@ -193,7 +180,7 @@ class Asker:
         while True:
             try:
                 return self._once(texts, kind, dimensions, most, check)
-            except _Again as again:
+            except Again as again:
                 waits += 1
                 delay = self._back_off(waits) if again.wait is None else self._hold(again.wait)
                 useless += again.paid
@@ -227,18 +214,18 @@ class Asker:
                 status, headers, got = self._post(content)
                 if status != 200:
                     cost = 0.0
-                    raise self._not_answered(status, headers, got, "encoding_format" in body)
+                    raise self._meant(Answer(status, headers, got), "encoding_format" in body)
                 answer = _parsed(got)
                 cost = self._charged(answer, worst)
             except self._httpx.HTTPError as error:
                 cost = 0.0 if isinstance(error, self._not_sent) else worst
-                raise _Again(self._broken(error)) from None
+                raise Again(self._broken(error)) from None
             finally:
                 self.spending.settle(worst, cost)
         try:
             made = check(answer)
         except Unusable as error:
-            raise _Again(str(error), paid=True) from None
+            raise Again(str(error), paid=True) from None
         self.answered += 1
         return made
 
@@ -256,7 +243,7 @@ class Asker:
                 if time.monotonic() > end:
                     raise self._httpx.ReadTimeout("the answer came too slowly")
                 if len(got) > LARGEST:
-                    raise _Again("the answer is too large", paid=True)
+                    raise Again("the answer is too large", paid=True)
             return int(response.status_code), response.headers, bytes(got)
 
     def _broken(self, error: Exception) -> str:
@@ -267,55 +254,16 @@ class Asker:
             return f"no answer within {self.manner.timeout:g} s"
         return f"the connection broke ({type(error).__name__})"
 
-    def _not_answered(self, status: int, headers: Any, got: bytes, base64: bool) -> Exception:
-        """Say what a status means: try again, refused, or the end of all work."""
-        said, code = self._said(got)
-        reason = f"HTTP {status}" + (f": {said}" if said else "")
-        if base64 and status in CONTENT and "encoding_format" in said:
-            self._base64 = False  # a server that knows lists of numbers only
-            return _Again(reason, wait=0.0)
-        if status in CONTENT:
-            return Refused(reason)
-        where = str(self.address)
-        spent = "insufficient_quota" in (code or "") or headers.get("x-should-retry") == "false"
-        if (status in AGAIN and not (status == 429 and spent)) or status >= 500:
-            wait = retry_after(headers)
-            if wait is None or wait <= PATIENCE:
-                return _Again(reason, wait=wait, limited=status == 429)
-            fix = "run again later; what was paid for is kept"
-            return UserError(f"the provider asks to wait {wait:.0f} s ({reason})", where=where, fix=fix)
-        if status in (401, 403):
-            is_set = os.environ.get(self.key_variable)
-            fix = f"set {self.key_variable}" + (" to a valid key" if is_set else ", which is not set")
-            return UserError(f"the provider refuses the key ({reason})", where=where, fix=fix)
-        if status == 404:
-            name = self.provider.model
-            return ModelNotFound(
-                f"there is no model {name!r} ({reason})", where=where, fix="check the name and --api-base"
-            )
-        if status == 429:
-            fix = "look at the account's credit and limits"
-            return UserError(f"the provider's quota is used up ({reason})", where=where, fix=fix)
-        return UserError(f"the provider answers {reason}", where=where, fix="check the name and --api-base")
+    def _meant(self, answer: Answer, base64: bool) -> Exception:
+        """Say what an answer that is no result means; from a server that knows no base64, ask without."""
+        if base64 and answer.status in CONTENT and "encoding_format" in answer.said(self._secrets()):
+            self._base64 = False
+            return Again(answer.reason(self._secrets()), wait=0.0)
+        return answer.meaning(self.provider, str(self.address), self.key_variable, self._secrets())
 
-    def _said(self, got: bytes) -> tuple[str, str | None]:
-        """Give the message of an error's body, shortened, without the key, and its code."""
-        text = got[:4000].decode("utf-8", "replace")
-        code = None
-        try:
-            body = json.loads(got)
-            inner = body.get("error", body)
-            if isinstance(inner, dict):
-                code = str(inner.get("code") or inner.get("type") or "")
-                inner = inner.get("message") or inner.get("detail") or inner
-            text = inner if isinstance(inner, str) else json.dumps(inner)
-        except (ValueError, AttributeError):
-            pass
-        secrets = [os.environ.get(self.key_variable, ""), *(self.address.login or ("", ""))[1:]]
-        for secret in filter(None, secrets):
-            text = text.replace(secret, "***")
-        text = " ".join(text.split())
-        return (text if len(text) <= 200 else f"{text[:200]}…"), code
+    def _secrets(self) -> list[str]:
+        """Give what no message may show."""
+        return [os.environ.get(self.key_variable, ""), *(self.address.login or ("", ""))[1:]]
 
     def _charged(self, answer: Any, worst: float) -> float:
         """Give the cost of an answer: by its own count of tokens, else the worst."""
@@ -365,38 +313,4 @@ def _parsed(got: bytes) -> Any:
     try:
         return json.loads(got)
     except ValueError:
-        raise _Again("the answer is no JSON", paid=True) from None
-
-
-class _Again(Exception):
-    """Another try may help."""
-
-    def __init__(
-        self, reason: str, *, wait: float | None = None, paid: bool = False, limited: bool = False
-    ) -> None:
-        super().__init__(reason)
-        self.wait, self.paid, self.limited = wait, paid, limited
-
-
-def retry_after(headers: Any) -> float | None:
-    """Give the seconds that an answer's headers ask to wait: in milliseconds, seconds, or as a date.
-
-    Examples
-    --------
-    >>> retry_after({"retry-after": "2"}), retry_after({"retry-after-ms": "250"}), retry_after({})
-    (2.0, 0.25, None)
-    """
-    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        given = headers.get(name)
-        if given is None:
-            continue
-        try:
-            wait = float(given) * unit
-        except ValueError:
-            try:
-                wait = parsedate_to_datetime(given).timestamp() - time.time()
-            except (ValueError, TypeError):
-                continue
-        if wait == wait and abs(wait) != float("inf"):
-            return max(0.0, wait)
-    return None
+        raise Again("the answer is no JSON", paid=True) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,24 @@ class IdVectors:
     ids: pa.StringArray
     vectors: Vectors
     fingerprint: str
+
+    def of(self, items: Sequence[str], lack: str, where: str, fix: str) -> Vectors:
+        """Give the rows (n, d) called ``items``; all of them, in their order, are the array itself.
+
+        Raises
+        ------
+        DataError
+            When an id is not there: ``lack`` says what that means for how many of how many.
+        """
+        asked = pa.array(items, pa.string())
+        if asked.equals(self.ids):
+            return self.vectors
+        rows = pc.index_in(asked, value_set=self.ids)
+        if rows.null_count:
+            first = int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])
+            missing = f"{rows.null_count} of {len(asked)} {lack}, the first is {items[first]!r}"
+            raise DataError(missing, where=where, fix=fix)
+        return np.ascontiguousarray(self.vectors[rows.to_numpy().astype(np.int64)])
 
 
 def open_vectors(folder: Path, name: str, similarity: Similarity) -> IdVectors | None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embedtune.encoders.vector_files import (
@@ -134,20 +133,9 @@ class VectorsEncoder:
         DataError
             When an id has no vector.
         """
-        side = self._side(kind)
-        asked = pa.array(items, pa.string())
-        if asked.equals(side.ids):
-            return side.vectors
-        rows = pc.index_in(asked, value_set=side.ids)
-        if rows.null_count:
-            first = int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])
-            raise DataError(
-                f"{rows.null_count} of {len(asked)} {NAMES[kind]} have no vector, "
-                f"the first is {items[first]!r}",
-                where=self._where,
-                fix="add its vector, or remove it from the data",
-            )
-        return np.ascontiguousarray(side.vectors[rows.to_numpy().astype(np.int64)])
+        return self._side(kind).of(
+            items, f"{NAMES[kind]} have no vector", self._where, "add its vector, or remove it from the data"
+        )
 
     def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
         """Give None: what the texts were is not known."""

@@ -64,6 +64,8 @@ class Migration:
     """Measured: ``a_document`` to encode anew, ``map`` of all documents."""
     kept: Kept | None = None
     """Share of full re-embedding's metric; None without labelled queries."""
+    cost: Mapping[str, Any] | None = None
+    """Of a new model behind an API: ``bridge`` and ``re_embed``, estimated, in ``currency``."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give the report as JSON-able data."""
@@ -90,6 +92,7 @@ class Migration:
                 "bridge": round(self.seconds["map"], 3),
                 "re_embed": round(a_document * self.documents, 1),
             },
+            "cost": None if self.cost is None else dict(self.cost),
         }
 
 
@@ -109,8 +112,9 @@ def migrate(
     Parameters
     ----------
     old : str, pathlib.Path, Encoder or mapping
-        The model that the stored vectors come from, or the vectors themselves (``"vectors:FOLDER"``):
-        whatever :func:`embedtune.encoders.load_encoder` takes.
+        The model that the stored vectors come from, or the vectors themselves (``"vectors:FOLDER"``, a
+        store's URL): whatever :func:`embedtune.encoders.load_encoder` or
+        :func:`embedtune.stores.open_store` takes.
     new : str, pathlib.Path, Encoder or Tuned
         The model to move to; a tuned one is moved to with its map.
     data : path, DataFrame, Dataset, ...
@@ -137,9 +141,11 @@ def migrate(
         When there are too few documents, or both models are the same.
     DataError
         When a document has no stored vector.
+    StoreError
+        When the store cannot be read.
     """
     dataset = read(data)
-    before, after = load_encoder(old), open_model(new)
+    before, after = _opened(old, progress), open_model(new)
     if before.fingerprint == after.encoder.fingerprint:
         raise UserError("the old and the new model are the same", fix="name the model to move to")
     if len(dataset.documents) < LEAST:
@@ -151,6 +157,7 @@ def migrate(
     stored = encode(before, items_of(dataset, before, "document", every), "document", progress)
     texts = items_of(dataset, after.encoder, "document", every)
     ids = dataset.document_ids
+    estimate = getattr(after.encoder, "cost", lambda _: None)(texts)
     spent = [0.0, 0]
 
     def encode_new(rows: NDArray[np.int64]) -> Vectors:
@@ -198,7 +205,29 @@ def migrate(
         ids,
         seconds,
         None if quality is None else quality.kept(seed),
+        _cost(estimate, spent[1], len(every)),
     )
+
+
+def _opened(old: Any, progress: Progress | None) -> Encoder:
+    """Open the old model, or its vectors where they lie."""
+    if isinstance(old, str) and "://" in old:
+        from embedtune.stores.stored import stored_vectors
+
+        return stored_vectors(old, progress=progress)
+    return load_encoder(old)
+
+
+def _cost(estimate: Any, encoded: float, documents: int) -> dict[str, Any] | None:
+    """Give what the documents of the bridge cost, and all of them; None where no price is known."""
+    if estimate is None or estimate.cost is None:
+        return None
+    return {
+        "bridge": estimate.cost * encoded / documents,
+        "re_embed": estimate.cost,
+        "currency": estimate.price.currency,
+        "price": str(estimate.price),
+    }
 
 
 def _judged(

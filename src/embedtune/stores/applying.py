@@ -192,7 +192,7 @@ class _Apply:
         minutes = (rows / rate + rows / write) / 60
         return Applied(
             self.store.url, self.version, "dry run", rows, rows * dimension * 4, minutes, dimension,
-            nulls=nulls, probes=likeness,
+            nulls=nulls, probes=likeness, remark=getattr(self.store, "remark", ""),
         )  # fmt: skip
 
     def run(self, resume: bool, probe: bool) -> Applied:
@@ -374,6 +374,7 @@ class _Apply:
         return Applied(
             self.store.url, self.version, "switched", rows, rows * dimension * 4,
             (time.monotonic() - began) / 60, dimension, self.written, nulls, likeness, index, verified,
+            getattr(self.store, "remark", "") if verified else "",
         )  # fmt: skip
 
     def _tell(self, stage: str, done: int, total: int) -> None:

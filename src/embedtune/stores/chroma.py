@@ -1,13 +1,15 @@
 """Chroma: a version is a collection of its own, with the same documents and metadata.
 
-The switch renames two collections, one after the other: for that moment there is none of the name, which only
-who opens it just then can see, as an open collection is known to the server by its number.
+Chroma has no aliases, and no two collections can have one name. So the switch renames two, one right after
+the other: for some milliseconds there is none of the name. Who holds an open collection does not see that, as
+the server knows it by its number; embedtune's own readers wait. ``chroma_pointer.py`` has a switch without.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -26,6 +28,12 @@ from embedtune.types import Similarity, Vectors
 ALONG = ["documents", "metadatas", "uris"]
 """What goes along with a vector."""
 
+GAP = 2.0
+"""Seconds after which two renames of which one is done count as broken off."""
+
+POINTER = "embedtune_live"
+"""Key of the metadata that makes a collection a pointer to another one."""
+
 
 class Chroma(Copies):
     """A collection, ``chroma://host:8000/collection``.
@@ -41,6 +49,11 @@ class Chroma(Copies):
     StoreError
         When the server cannot be reached, or has no such collection.
     """
+
+    remark = (
+        "Chroma is switched by two renames: for some milliseconds there is no collection of the name, and "
+        "who opens it by name just then has to try again (chroma+pointer:// switches in one step)"
+    )
 
     def __init__(self, url: StoreURL) -> None:
         self._given, self.url = url, str(url)
@@ -60,9 +73,7 @@ class Chroma(Copies):
                 **url.take("tenant", "database"),
             )
             self._most = int(self._client.get_max_batch_size())
-        if self._find(LIVE) is None and (old := self._find(BASE)) is not None:
-            with self._told():  # killed between the two renames: the first one is undone
-                old.modify(name=self._name)
+        self._mend()
         if self._find(LIVE) is None:
             with self._told():
                 names = [one.name for one in self._client.list_collections()]
@@ -70,6 +81,7 @@ class Chroma(Copies):
                 f"there is no collection {self._name!r}", f"choose from {', '.join(names) or 'none'}"
             )
         with self._told():
+            self._check_pointer()
             live = self._at(LIVE)
             one = live.get(limit=1, include=["embeddings"])["embeddings"]
             if _space(live) == "cosine":
@@ -81,14 +93,37 @@ class Chroma(Copies):
     def _of(self, version: str) -> str:
         return self._name if version == LIVE else f"{self._name}__et_{version}"
 
+    def _mend(self) -> None:
+        """Undo the first of two renames where a kill came before the second one."""
+        if self._find(LIVE) is None and self._find(BASE) is not None:
+            with self.lock(), self._told():
+                self._at(BASE).modify(name=self._name)
+
+    def _check_pointer(self) -> None:
+        """Refuse a collection that only points to another one."""
+        if POINTER in (self._at(LIVE).metadata or {}):
+            url = self.url.replace("chroma://", "chroma+pointer://", 1)
+            self._refuse(f"{self._name!r} points to the collection that is live", f"write {url}")
+
     def _find(self, version: str) -> Any:
         with self._told(), contextlib.suppress(NotFoundError):
-            return self._client.get_collection(self._of(version), embedding_function=None)
+            return self._at(version)
         return None
 
     def _at(self, version: str) -> Any:
-        """Give a version's collection; asked for anew each time, as names move."""
-        return self._client.get_collection(self._of(version), embedding_function=None)
+        """Give a version's collection; asked for anew each time, as names move.
+
+        Where there is no live one but one before it, a switch is between its two renames: it is waited for.
+        """
+        end = time.monotonic() + GAP
+        while True:
+            try:
+                return self._client.get_collection(self._of(version), embedding_function=None)
+            except NotFoundError:
+                if version != LIVE or time.monotonic() > end:
+                    raise
+            self._client.get_collection(self._of(BASE), embedding_function=None)
+            time.sleep(0.002)
 
     def layout(self) -> Layout:
         """Say which versions have a collection."""
@@ -169,7 +204,8 @@ class Chroma(Copies):
         with self._told():
             live = self._at(LIVE)
             told = {k: v for k, v in live.configuration_json.items() if v and k in ("hnsw", "spann")}
-            metadata = {k: v for k, v in (live.metadata or {}).items() if not k.startswith("hnsw:")}
+            own = ("hnsw:", "embedtune_")
+            metadata = {k: v for k, v in (live.metadata or {}).items() if not k.startswith(own)}
             self._client.create_collection(
                 self._of(version),
                 configuration=told or None,
@@ -228,14 +264,16 @@ class Chroma(Copies):
         while catch_up():
             pass
         with self._told():
-            self._at(LIVE).modify(name=self._of(BASE))
-            self._at(version).modify(name=self._name)
+            old, new = self._at(LIVE), self._at(version)
+            old.modify(name=self._of(BASE))
+            new.modify(name=self._name)
 
     def rollback(self, version: str) -> None:
         """Rename back."""
         with self._told():
-            self._at(LIVE).modify(name=self._of(version))
-            self._at(BASE).modify(name=self._name)
+            new, old = self._at(LIVE), self._at(BASE)
+            new.modify(name=self._of(version))
+            old.modify(name=self._name)
 
     def discard(self, version: str) -> None:
         """Delete the version's collection."""

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from qdrant_client import QdrantClient, models
-from qdrant_client.http.exceptions import ApiException
 
-from embedtune.errors import StoreError
+from embedtune.errors import DiskFull, StoreError
 from embedtune.stores.aliased import Aliased
-from embedtune.stores.base import BASE, LIVE, Batch, Id
+from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Nulls
+from embedtune.stores.qdrant_answers import ERRORS, explain, no_room, patient
 from embedtune.stores.url import StoreURL
 from embedtune.types import Similarity, Vectors
 
 CHUNK = 256
 """Points of one request."""
+
+POLL = 0.5
+"""Seconds between two looks at whether the server has built its index."""
 
 
 class Qdrant(Aliased):
@@ -39,6 +43,8 @@ class Qdrant(Aliased):
         When the server cannot be reached, or the alias is not there.
     """
 
+    _opened = False
+
     def __init__(self, url: StoreURL, client: QdrantClient | None = None) -> None:
         self._given, self.url = url, str(url)
         url.only("vector", "text", "ssl")
@@ -53,12 +59,22 @@ class Qdrant(Aliased):
             self._client = client or self._connect()
         self._check_alias()
         with self._told():
-            vectors = self._client.get_collection(self._name).config.params.vectors
+            params = self._client.get_collection(self._name).config.params
+        vectors = params.vectors
         if not isinstance(vectors, models.VectorParams):
             names = ", ".join(vectors or {})
             if self._vector not in (vectors or {}):
                 self._refuse("the collection has named vectors", f"name one with ?vector=, of {names}")
             vectors = (vectors or {})[self._vector]
+        elif self._vector:
+            self._refuse(
+                f"the collection's vector has no name, and not {self._vector!r}", "leave ?vector= out"
+            )
+        if vectors.multivector_config is not None:
+            self._refuse("its points have several vectors each, and a map takes one", "name another vector")
+        if params.sharding_method == models.ShardingMethod.CUSTOM:
+            self._refuse("its shards have keys of their own, which are not known here", "apply it to a copy")
+        self._opened = True
         self.dimension = int(vectors.size)
         self.tolerance = 1e-6 if vectors.distance == models.Distance.COSINE else 0.0
         if vectors.datatype not in (None, models.Datatype.FLOAT32):
@@ -68,14 +84,22 @@ class Qdrant(Aliased):
         if self._local:
             return QdrantClient(path=self._given.local_path)
         secure = self._given.parameters.get("ssl", "").lower() in ("1", "true", "yes")
-        return QdrantClient(
-            host=self._given.host or "localhost",
-            port=self._given.port or 6333,
-            https=secure,
-            api_key=os.environ.get("QDRANT_API_KEY"),
-            timeout=60,
-            check_compatibility=False,
+        host = self._given.host or "localhost"
+        with warnings.catch_warnings():
+            if host in ("localhost", "127.0.0.1", "::1"):  # a key without https goes no farther
+                warnings.simplefilter("ignore", UserWarning)
+            client = QdrantClient(
+                host=host,
+                port=self._given.port or 6333,
+                https=secure,
+                api_key=os.environ.get("QDRANT_API_KEY"),
+                timeout=60,
+                check_compatibility=False,
+            )
+        client.http.client.add_middleware(
+            lambda request, send: patient(request, send) if self._opened else send(request)
         )
+        return client
 
     def _aliases(self) -> dict[str, str]:
         return {one.alias_name: one.collection_name for one in self._client.get_aliases().aliases}
@@ -98,7 +122,26 @@ class Qdrant(Aliased):
         self._client.delete_collection(collection)
 
     def _rows(self, collection: str) -> int:
-        return int(self._client.count(collection, exact=True).count)
+        """Count the points that have the vector."""
+        having = self._having(True) if self._vector else None
+        return int(self._client.count(collection, count_filter=having, exact=True).count)
+
+    def _having(self, there: bool) -> models.Filter:
+        """Choose the points that have the named vector, or those that do not."""
+        one = models.HasVectorCondition(has_vector=self._vector)
+        return models.Filter(must=[one]) if there else models.Filter(must_not=[one])
+
+    def nulls(self) -> Nulls:
+        """Find the points that lack the named vector."""
+        if not self._vector:
+            return Nulls()
+        with self._told():
+            live, lacking = self._of(LIVE), self._having(False)
+            count = int(self._client.count(live, count_filter=lacking, exact=True).count)
+            if not count:
+                return Nulls()
+            points, _ = self._client.scroll(live, limit=10, scroll_filter=lacking, with_payload=False)
+        return Nulls(count, tuple(point.id for point in points))
 
     def _get(self, collection: str, ids: list[Id]) -> dict[Id, tuple[Any, dict[str, Any]]]:
         """Give vector and the rest: payload, and other vectors under their names."""
@@ -108,6 +151,8 @@ class Qdrant(Aliased):
             some: Any = wanted[start : start + CHUNK]
             for point in self._client.retrieve(collection, some, with_payload=True, with_vectors=True):
                 given: Any = point.vector
+                if self._vector and self._vector not in given:
+                    continue
                 others = (
                     {k: v for k, v in given.items() if k != self._vector} if isinstance(given, dict) else {}
                 )
@@ -135,7 +180,12 @@ class Qdrant(Aliased):
             names: Any = [self._vector] if self._vector else True
             while True:
                 points, after = self._client.scroll(
-                    collection, limit=batch, offset=after, with_payload=False, with_vectors=names
+                    collection,
+                    limit=batch,
+                    offset=after,
+                    scroll_filter=self._having(True) if self._vector else None,
+                    with_payload=False,
+                    with_vectors=names,
                 )
                 given: list[Any] = [point.vector for point in points]
                 vectors = [one[self._vector] if isinstance(one, dict) else one for one in given]
@@ -166,7 +216,6 @@ class Qdrant(Aliased):
             else:
                 one = vectors[self._vector].model_copy(update={"size": dimension})
                 vectors = {**vectors, self._vector: one}
-            graph = live.config.hnsw_config
             self._client.create_collection(
                 self._of(version),
                 vectors_config=vectors,
@@ -174,11 +223,60 @@ class Qdrant(Aliased):
                 on_disk_payload=params.on_disk_payload,
                 shard_number=params.shard_number,
                 replication_factor=params.replication_factor,
-                hnsw_config=models.HnswConfigDiff(m=graph.m, ef_construct=graph.ef_construct),
+                write_consistency_factor=params.write_consistency_factor,
+                hnsw_config=_as(models.HnswConfigDiff, live.config.hnsw_config),
+                optimizers_config=_as(models.OptimizersConfigDiff, live.config.optimizer_config),
                 quantization_config=live.config.quantization_config,
             )
             for name, field in live.payload_schema.items():
                 self._client.create_payload_index(self._of(version), name, field.params or field.data_type)
+
+    def index(self, version: str, similarity: str) -> str:
+        """Wait until the server has built the index of what was written."""
+        with self._told():
+            collection = self._of(version)
+            while (told := self._client.get_collection(collection)).status == models.CollectionStatus.YELLOW:
+                time.sleep(POLL)
+        if told.status == models.CollectionStatus.RED:
+            error = str(getattr(told.optimizer_status, "error", told.optimizer_status))
+            self._full(error)
+            self._refuse(f"Qdrant could not index the new version: {error[:300]}", "mend it, and --resume")
+        return super().index(version, similarity)
+
+    def switch(self, version: str, catch_up: CatchUp) -> None:
+        """Copy what has no vector too, and move the alias."""
+        if self._vector:
+            with self._told():
+                self._keep_lacking(self._of(version))
+        super().switch(version, catch_up)
+
+    def _keep_lacking(self, new: str) -> None:
+        """Copy the points that lack the named vector, with all else; forget those that are gone."""
+        live = self._of(LIVE)
+        for points in self._lacking(new):
+            known = {
+                one.id for one in self._client.retrieve(live, [p.id for p in points], with_payload=False)
+            }
+            self._delete(new, [p.id for p in points if p.id not in known])
+        for points in self._lacking(live):
+            made = [models.PointStruct(id=p.id, vector=p.vector, payload=p.payload) for p in points]
+            self._client.upsert(new, made, wait=True)
+
+    def _lacking(self, collection: str) -> Iterator[list[Any]]:
+        after = None
+        while True:
+            points, after = self._client.scroll(
+                collection,
+                limit=CHUNK,
+                offset=after,
+                scroll_filter=self._having(False),
+                with_payload=True,
+                with_vectors=True,
+            )
+            if points:
+                yield points
+            if after is None:
+                return
 
     def search(
         self, queries: Vectors, k: int, similarity: Similarity, version: str = LIVE, effort: int | None = None
@@ -189,16 +287,15 @@ class Qdrant(Aliased):
             warnings.simplefilter("ignore", UserWarning)  # a local folder has no graph that could be set
             setting = None if effort is None else models.SearchParams(hnsw_ef=effort)
             collection = self._of(version)
-            for query in queries:
-                points = self._client.query_points(
-                    collection,
-                    query=query.tolist(),
-                    using=self._vector or None,
-                    limit=k,
-                    search_params=setting,
-                    with_payload=False,
-                ).points
-                found.append([point.id for point in points])
+            for start in range(0, len(queries), 50):
+                asked = [
+                    models.QueryRequest(
+                        query=query.tolist(), using=self._vector or None, limit=k, params=setting
+                    )
+                    for query in queries[start : start + 50]
+                ]
+                answers = self._client.query_batch_points(collection, asked)
+                found += [[point.id for point in answer.points] for answer in answers]
         return found
 
     def close(self) -> None:
@@ -209,10 +306,19 @@ class Qdrant(Aliased):
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except (ApiException, RuntimeError, ValueError) as error:
+        except ERRORS as error:
             if isinstance(error, StoreError):
                 raise
-            text = str(error).strip().splitlines() or [type(error).__name__]
-            self._refuse(
-                f"Qdrant says: {text[0][:300]}", "check that it runs, URL and key, then go on with --resume"
-            )
+            what, fix = explain(error)
+            self._full(what)
+            self._refuse(what, fix)
+
+    def _full(self, message: str) -> None:
+        """Tell of a server without room as such."""
+        if no_room(message):
+            raise DiskFull(f"{self.url}: no room left on the server's disk for the new version") from None
+
+
+def _as(kind: type[Any], config: Any) -> Any:
+    """Give those settings of a collection that can be set when one is made."""
+    return kind(**{key: value for key, value in config.model_dump().items() if key in kind.model_fields})

@@ -33,6 +33,8 @@ class Applied:
     """Median cosine of stored vectors and the same texts encoded again; None where there were no texts."""
     index: str = ""
     verified: Verified | None = None
+    remark: str = ""
+    """What readers of this kind of store should know about the switch."""
 
     def to_dict(self) -> dict[str, Any]:
         """Give it ready for JSON."""
@@ -68,6 +70,8 @@ class Applied:
             lines.append(f"{self.nulls.count:,} rows have no vector and are kept as they are: {first}")
         if self.verified is not None:
             lines += self._checks(self.verified)
+        if self.remark:
+            lines.append(self.remark)
         return "\n".join(lines)
 
     def _checks(self, found: Verified) -> list[str]:

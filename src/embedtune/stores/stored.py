@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from embedtune.data.dataset import Dataset
 from embedtune.encoders.cache import cache_folder
-from embedtune.errors import DataError, DiskFull, StoreError
+from embedtune.encoders.vector_files import IdVectors
+from embedtune.encoders.vectors import VectorsEncoder
+from embedtune.errors import DiskFull, StoreError
 from embedtune.files import FULL, TEMPORARY
 from embedtune.stores.base import Store
 from embedtune.stores.mapping import UNIT
@@ -46,7 +48,7 @@ class StoredEncoder:
     """Documents are asked for by their ids, not their texts."""
 
     def __init__(self, base: Encoder, ids: pa.StringArray, vectors: Vectors, where: str) -> None:
-        self.base, self._ids, self._vectors, self._where = base, ids, vectors, where
+        self.base, self._rows, self._where = base, IdVectors(ids, vectors, base.fingerprint), where
         self.name: str = base.name
         self.dimension: int = base.dimension
         self.similarity: Similarity = base.similarity
@@ -97,7 +99,7 @@ class StoredEncoder:
         """Give the ids of the documents, and of the queries those that the base knows."""
         if kind == "query":
             return list(getattr(self.base, "ids")(kind))  # noqa: B009 - encoders of ids have it
-        return [str(one) for one in self._ids.to_pylist()]
+        return [str(one) for one in self._rows.ids.to_pylist()]
 
     def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
         """Give float32 vectors (n, d): of queries from the base, of documents by their ids.
@@ -113,23 +115,38 @@ class StoredEncoder:
             if hasattr(self.base, "progress"):
                 self.base.progress = self.progress
             return self.base.encode(items, kind=kind)
-        asked = pa.array(items, pa.string())
-        if asked.equals(self._ids):
-            return self._vectors
-        rows = pc.index_in(asked, value_set=self._ids)
-        if rows.null_count:
-            first = int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])
-            raise DataError(
-                f"{rows.null_count} of {len(asked)} documents are not in the store, the first is "
-                f"{items[first]!r}",
-                where=self._where,
-                fix="add them to it, or remove them from the data",
-            )
-        return np.ascontiguousarray(self._vectors[rows.to_numpy().astype(np.int64)])
+        fix = "add them to it, or remove them from the data"
+        return self._rows.of(items, "documents are not in the store", self._where, fix)
 
     def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
         """Give the tokens of each text before truncation, or None where that is not known."""
         return self.base.count_tokens(texts)
+
+
+def stored_vectors(
+    url: str,
+    similarity: Similarity = "cosine",
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> VectorsEncoder:
+    """Open a store's vectors as those of documents, by id, whatever model made them.
+
+    They are copied to a file that is mapped into memory and gone with the process.
+
+    Raises
+    ------
+    StoreError
+        When the store cannot be read.
+    DiskFull
+        When the cache has no room for a copy.
+    """
+    store = open_store(url)
+    try:
+        ids, vectors = _copied(store, similarity, progress)
+        arrays = {"documents": ([str(one) for one in ids.to_pylist()], vectors)}
+        return VectorsEncoder.from_arrays(arrays, name=store.url, similarity=similarity)
+    finally:
+        store.close()
 
 
 def _copied(

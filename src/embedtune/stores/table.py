@@ -42,6 +42,12 @@ STORES = Registry(
             extra="chroma",
             module="chromadb",
         ),
+        "chroma+pointer": Entry(
+            "embedtune.stores.chroma_pointer:ChromaPointer",
+            "Chroma, switched in one step for readers that follow: chroma+pointer://host:8000/collection",
+            extra="chroma",
+            module="chromadb",
+        ),
         "parquet": _FOLDER,
         "numpy": _FOLDER,
         "faiss": Entry(

@@ -105,6 +105,14 @@ class Provider:
         usage = answer.get("usage") or {}
         return usage.get("total_tokens", usage.get("prompt_tokens"))
 
+    def refuses_key(self, status: int, body: Any) -> bool:
+        """Say whether an answer means that the key is missing or wrong."""
+        return status in (401, 403)
+
+    def wait(self, body: Any) -> float | None:
+        """Give the seconds that an answer's body asks to wait, where its headers do not."""
+        return None
+
 
 @cache
 def model_facts() -> dict[str, dict[str, Facts]]:

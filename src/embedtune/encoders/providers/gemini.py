@@ -11,6 +11,7 @@ and 20,000 tokens a request, for gemini-embedding-001 one text.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -20,7 +21,37 @@ from embedtune.types import Kind
 TASKS: dict[Kind, str] = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}
 
 
-class Gemini(Provider):
+class Google(Provider):
+    """What both share: errors in the form of google.rpc.Status.
+
+    References
+    ----------
+    https://cloud.google.com/apis/design/errors: ``error.details`` has an ``ErrorInfo`` with a ``reason``, and
+    for a limit a ``RetryInfo`` with ``retryDelay``, seconds such as ``"36s"``; there is no Retry-After.
+    """
+
+    def refuses_key(self, status: int, body: Any) -> bool:
+        """Say whether the key is refused: a wrong one of the Gemini API is answered with 400."""
+        reasons = [one.get("reason") for one in _details(body)]
+        return super().refuses_key(status, body) or "API_KEY_INVALID" in reasons
+
+    def wait(self, body: Any) -> float | None:
+        """Give the seconds of ``RetryInfo``."""
+        for one in _details(body):
+            found = re.fullmatch(r"(\d+(?:\.\d+)?)s", str(one.get("retryDelay", "")))
+            if found:
+                return float(found[1])
+        return None
+
+
+def _details(body: Any) -> list[Mapping[str, Any]]:
+    """Give the details of an error."""
+    inner = body.get("error") if isinstance(body, Mapping) else None
+    found = inner.get("details") if isinstance(inner, Mapping) else None
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
+
+
+class Gemini(Google):
     """The Gemini API."""
 
     name: ClassVar[str] = "gemini"
@@ -55,7 +86,7 @@ class Gemini(Provider):
         return None if tokens is None else int(tokens)
 
 
-class Vertex(Provider):
+class Vertex(Google):
     """Vertex AI: ``vertex:MODEL``; its key is what ``gcloud auth print-access-token`` prints.
 
     Its base is ``https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION``: made

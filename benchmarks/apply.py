@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--repeats", type=int, default=3, help="of the part speed, interleaved")
     parser.add_argument("--kills", type=int, default=20, help="kills of each store")
+    parser.add_argument("--kill", nargs="+", default=["pgvector", "LanceDB", "Chroma"], help="the stores")
     parser.add_argument("--kill-rows", type=int, default=5_000)
     parser.add_argument("--set", default="scifact", help="the labelled set of the part recall")
     parser.add_argument("--data", type=Path, default=DATA)
@@ -222,7 +223,9 @@ def server_cpu(connection: Any) -> float:
 def kills(options: argparse.Namespace) -> list[list[str]]:
     """Kill runs at random moments, and compare what the last one makes with an unbroken run."""
     rows = []
-    for name, make in (("pgvector", pg_case), ("LanceDB", lance_case), ("Chroma", chroma_case)):
+    cases = {"pgvector": pg_case, "LanceDB": lance_case, "Chroma": chroma_case}
+    for name in options.kill:
+        make = cases[name]
         with tempfile.TemporaryDirectory() as folder, make(options) as (url, look):
             artifact = make_model(Path(folder), 32)
             rows.append(killed(name, url, look, artifact, options.kills))

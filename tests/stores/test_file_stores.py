@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -134,3 +136,29 @@ def test_what_is_no_store_of_files_is_told(tmp_path, url, message):
         (place / "not.npy").write_text("no")
     with pytest.raises(StoreError, match=rf"{message}"):
         stores.open_store(url.format(place))
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells what is resident")
+def test_a_numpy_file_is_not_resident_once_it_has_been_read(tmp_path):
+    path = tmp_path / "documents.npy"
+    np.save(path, np.ones((20_000, 100), np.float32))
+    path.with_suffix(".ids.txt").write_text("\n".join(map(str, range(20_000))), "utf-8")
+    store = stores.open_store(f"numpy://{path}")
+    read = 0
+    for batch in store.scan(1000):
+        read += len(batch.ids)
+        most = resident(path)
+    assert read == 20_000
+    assert most < 2_000_000  # of 8 MB
+    store.close()
+
+
+def resident(path):
+    """Give the bytes of a mapped file that are in memory."""
+    found, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
+        if not line.split()[0].endswith(":"):
+            ours = line.endswith(str(path))
+        elif ours and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found

@@ -10,12 +10,9 @@ What is to do is seen from the store itself: there is no list of what was done t
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -23,23 +20,20 @@ from embedtune.artifact import Tuned
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.errors import DiskFull, StoreError, UserError
-from embedtune.stores.base import BASE, LIVE, Batch, Id, Nulls, Store
+from embedtune.stores.base import LIVE, Nulls, Store
+from embedtune.stores.filling import Filling
 from embedtune.stores.mapping import DocumentMap, moves_documents, version_of
 from embedtune.stores.opening import Applicable, open_map
 from embedtune.stores.probing import check_base
 from embedtune.stores.report import Applied
-from embedtune.stores.table import open_store
+from embedtune.stores.table import opened
 from embedtune.stores.url import masked
-from embedtune.stores.verify import Asked, Verified, agree, verify
-from embedtune.types import Vectors
+from embedtune.stores.verify import Asked, Verified, verify
 
 Progress = Callable[[str, int, int], None]
 
 BATCH = 8192
 """Rows that are read, mapped and written at a time."""
-
-PASSES = 50
-"""Passes over a store that others keep writing to, before it is left to the switch."""
 
 
 def apply(
@@ -101,57 +95,9 @@ def apply(
     if not moves_documents(applied.model.transform):
         return Applied(masked(store if isinstance(store, str) else store.url), "", "nothing to write")
     dataset = None if data is None else read(data)
-    with _opened(store) as place:
+    with opened(store) as place:
         work = _Apply(applied, place, dataset, batch, seed, progress)
         return work.plan(probe) if dry_run else work.run(resume, probe)
-
-
-def rollback(store: Store | str) -> str:
-    """Make the version that was live before the switch live again, in one step; give the name of the other.
-
-    Raises
-    ------
-    StoreError
-        When there is none.
-    """
-    with _opened(store) as place, place.lock():
-        layout, note = place.layout(), place.read_note()
-        if not layout.base:
-            raise StoreError("there is no version to go back to", where=place.url, fix="nothing was done")
-        version = str(note.get("live") or note.get("begun") or "unknown")
-        place.write_note({**note, "live": None, "begun": version})  # serving still, should we be killed here
-        place.rollback(version)
-        place.write_note({**place.read_note(), "live": None, "begun": None})
-        return version
-
-
-def prune(store: Store | str) -> list[str]:
-    """Remove every version that is not live: the one before the switch, unfinished and rolled back ones.
-
-    Returns
-    -------
-    list of str
-        The names of what was removed.
-    """
-    with _opened(store) as place, place.lock():
-        layout = place.layout()
-        gone = [*([BASE] if layout.base else []), *layout.others]
-        for version in gone:
-            place.discard(version)
-        place.write_note({**place.read_note(), "begun": None})
-        return gone
-
-
-@contextmanager
-def _opened(store: Store | str) -> Iterator[Store]:
-    if not isinstance(store, str):
-        yield store
-        return
-    opened = open_store(store)
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 class _Apply:
@@ -173,9 +119,9 @@ class _Apply:
         self.batch, self.seed, self.progress = batch, seed, progress
         self.version = version_of(model.transform, model.similarity)
         self.mapped = DocumentMap(model.transform, model.similarity)
-        self.written = 0
-        self.done = 0
-        """Rows that an earlier run has written, where the store tells what is left."""
+        self.filling = Filling(
+            store, self.version, self.mapped, batch, lambda done, total: self._tell("apply", done, total)
+        )
 
     def plan(self, probe: bool) -> Applied:
         """Say what would be done, from the time that a few batches take to be read and mapped."""
@@ -217,12 +163,12 @@ class _Apply:
         begun = self.version in self.store.layout().others
         self.store.prepare(self.version, dimension)
         if begun and self.store.tracks:
-            self.done = self.store.count(self.version)
-        self._pass(rows)
+            self.filling.done = self.store.count(self.version)
+        self.filling.once(rows)
         self._tell("index", 0, 1)
         index = self.store.index(self.version, self.applied.searched)
         self._tell("index", 1, 1)
-        if self._fill(rows):  # rows that came or went while it was filled
+        if self.filling(rows):  # rows that came or went while it was filled
             index = self.store.index(self.version, self.model.similarity) or index
         try:
             verified = verify(
@@ -234,60 +180,15 @@ class _Apply:
                 similarity=self.applied.searched,
                 batch=self.batch,
                 seed=self.seed,
-                catch_up=self._pass,
+                catch_up=self.filling.once,
                 tell=lambda done: self._tell("verify", min(done, rows), rows),
             )
         except StoreError:
             self._undo()
             raise
-        self.store.switch(self.version, self._pass)
+        self.store.switch(self.version, self.filling.once)
         self.store.write_note({**self.store.read_note(), "live": self.version, "begun": None})
         return index, verified
-
-    # --- filling ---------------------------------------------------------------------
-
-    def _fill(self, rows: int) -> int:
-        """Make passes until one finds nothing to do, or others write as fast; give how much was written."""
-        before, total = None, 0
-        for _ in range(PASSES):
-            wrote = self._pass(rows)
-            total += wrote
-            if not wrote or (before is not None and wrote >= before):
-                break
-            before = wrote
-        return total
-
-    def _pass(self, rows: int | None = None) -> int:
-        """Write what the new version lacks; give the number of rows that differed."""
-        done, wrote = self.done, 0
-        empty = not self.store.tracks and not self.store.count(self.version)
-        with _Writers(self.store, self.version) as writers:
-            for found in self.store.pending(self.version, self.batch):
-                made = self.mapped(found.ids, found.vectors)
-                left = range(len(made)) if self.store.tracks or empty else self._different(found, made)
-                if len(left) == len(made):
-                    writers.write(found.ids, made, found.marks)
-                elif len(left):
-                    writers.write([found.ids[i] for i in left], made[list(left)])
-                wrote += len(left)
-                done += len(made)
-                if rows:
-                    self._tell("apply", min(done, rows), rows)
-        self.written += writers.wrote
-        return wrote + self.store.forget(self.version, self.batch)
-
-    def _different(self, found: Batch, made: Any) -> list[int]:
-        """Give the rows that the new version does not have, or has otherwise."""
-        if found.there is not None:
-            return [int(i) for i in np.flatnonzero(~agree(self.store, made, found.there))]
-        there = self.store.fetch(found.ids, self.version)
-        row = {name: i for i, name in enumerate(there.ids)}
-        known = [i for i, name in enumerate(found.ids) if name in row]
-        if not known:
-            return list(range(len(made)))
-        same = agree(self.store, made[known], there.vectors[[row[found.ids[i]] for i in known]])
-        kept = {i for i, right in zip(known, same, strict=True) if right}
-        return [i for i in range(len(made)) if i not in kept]
 
     # --- what is refused -------------------------------------------------------------
 
@@ -373,38 +274,10 @@ class _Apply:
         dimension = self.mapped([], self._nothing()).shape[1] if verified else self.store.dimension
         return Applied(
             self.store.url, self.version, "switched", rows, rows * dimension * 4,
-            (time.monotonic() - began) / 60, dimension, self.written, nulls, likeness, index, verified,
-            getattr(self.store, "remark", "") if verified else "",
+            (time.monotonic() - began) / 60, dimension, self.filling.written, nulls, likeness, index,
+            verified, getattr(self.store, "remark", "") if verified else "",
         )  # fmt: skip
 
     def _tell(self, stage: str, done: int, total: int) -> None:
         if self.progress is not None:
             self.progress(stage, done, total)
-
-
-class _Writers:
-    """Writes batches in as many threads as a store allows, with few of them waiting."""
-
-    def __init__(self, store: Store, version: str) -> None:
-        self._store, self._version, self.wrote = store, version, 0
-        self._pool = ThreadPoolExecutor(store.writers) if store.writers > 1 else None
-        self._waiting: deque[Future[int]] = deque()
-
-    def write(self, ids: Sequence[Id], vectors: Vectors, marks: Any = None) -> None:
-        """Write a batch, or hand it to a thread; raises what an earlier one raised there."""
-        if self._pool is None:
-            self.wrote += self._store.write(self._version, ids, vectors, marks)
-            return
-        if len(self._waiting) > self._store.writers:
-            self.wrote += self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(self._store.write, self._version, ids, vectors, marks))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._pool is None:
-            return
-        self._pool.shutdown(cancel_futures=error[0] is not None)
-        if error[0] is None:
-            self.wrote += sum(one.result() for one in self._waiting)

@@ -15,6 +15,7 @@ from embedtune.encoders.vector_formats import READERS
 from embedtune.errors import MixedDimensions, UserError
 from embedtune.files import atomic_write
 from embedtune.folders import new_folder
+from embedtune.mapped import release
 from embedtune.stores.base import Id
 from embedtune.stores.files import FileStore
 from embedtune.stores.url import StoreURL
@@ -100,6 +101,7 @@ class Folder(FileStore):
             array = np.load(path, mmap_mode="r", allow_pickle=False)
             for start in range(0, len(array), batch):
                 yield np.ascontiguousarray(array[start : start + batch], np.float32)
+                release(array)  # or all that was read would stay resident
             return
         width = self._list_width(path)
         for part in self._parts(path):

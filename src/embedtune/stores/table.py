@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from embedtune.registry import Entry, Registry
 from embedtune.stores.base import Store
 from embedtune.stores.url import StoreURL
@@ -88,3 +91,16 @@ def open_store(url: str) -> Store:
     parsed = StoreURL.parse(url)
     store: Store = STORES.load(parsed.scheme)(parsed)
     return store
+
+
+@contextmanager
+def opened(store: Store | str) -> Iterator[Store]:
+    """Open the store at a URL for a block; one that is open already is left so."""
+    if not isinstance(store, str):
+        yield store
+        return
+    found = open_store(store)
+    try:
+        yield found
+    finally:
+        found.close()

@@ -245,13 +245,13 @@ def test_without_a_way_back_the_regression_takes_mapped_vectors() -> None:
 
 
 def test_wide_vectors_are_seen_along_their_leading_axes() -> None:
-    # 400 dimensions, of which three hold everything: nothing is lost, and the weights are of full width
+    # 700 dimensions, of which three hold everything: nothing is lost, and the weights are of full width
     items = world(200)
-    across = np.linalg.qr(np.random.default_rng(0).standard_normal((400, 3)))[0].T.astype(np.float32)
+    across = np.linalg.qr(np.random.default_rng(0).standard_normal((700, 3)))[0].T.astype(np.float32)
     wide = items.moved(items.vectors @ across)
     head = fit_head(Classified(wide, np.arange(200)), Identity(), strengths=(10.0,), scales=())
     assert isinstance(head.scorer, Logistic)
-    assert head.width == 400
+    assert head.width == 700
     expected = fit_logistic(wide, strength=10.0)
     np.testing.assert_allclose(head.scorer.logits(wide.vectors), expected.logits(wide.vectors), atol=0.02)
 

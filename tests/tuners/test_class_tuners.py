@@ -100,6 +100,23 @@ def test_it_keeps_what_it_has_when_time_ends(tuner: Tuner) -> None:
     assert isinstance(tuner.fit(hidden(), budget=Budget(time.monotonic() - 1)), Identity)
 
 
+@pytest.mark.parametrize("n", [20, 60])
+def test_discriminants_are_the_same_where_items_are_fewer_than_dimensions(n: int) -> None:
+    # the textbook's formulas, in all dimensions, for more and for fewer items than dimensions
+    items, d, shrinkage, emphasis = hidden(n, d=30), 30, 0.4, 20.0
+    x = items.vectors - items.vectors.mean(axis=0)
+    means = np.stack([x[items.labels.indices == label].mean(axis=0) for label in range(3)])
+    fitted = means[items.labels.indices]
+    within = (x - fitted).T @ (x - fitted) / (n - 3)
+    values, axes = np.linalg.eigh((1 - shrinkage) * within / np.trace(within) * d + shrinkage * np.eye(d))
+    whiten = axes @ np.diag(values**-0.5) @ axes.T
+    spread, axes = np.linalg.eigh(whiten @ fitted.T @ fitted @ whiten / n)
+    ratio = np.maximum(spread / (np.trace(whiten @ within @ whiten) / d) - 2 / n, 0)
+    expected = axes @ np.diag(np.sqrt(1 + emphasis * ratio)) @ axes.T @ whiten
+    found = DiscriminantTuner(shrinkage=shrinkage, emphasis=emphasis).fit(items)
+    np.testing.assert_allclose(found.document, expected, atol=2e-3)
+
+
 @pytest.mark.parametrize("tuner", [PrototypesTuner, NeighboursTuner])
 def test_no_step_is_taken_on_a_few_left_over(tuner: type, monkeypatch: pytest.MonkeyPatch) -> None:
     # 65 items in batches of 64: parts of 33 and 32, not of 64 and one, whose gradient would count as much

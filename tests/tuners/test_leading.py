@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from embedtune.tuners.items import LabelledItems
-from embedtune.tuners.leading import along_leading, widened
+from embedtune.tuners.leading import along_leading, leading_axes, widened
 from embedtune.tuners.neighbours import NeighboursTuner
 from embedtune.tuners.prototypes import PrototypesTuner
 
@@ -51,3 +51,14 @@ def test_tuners_leave_the_other_directions_alone(tuner) -> None:
     change = tuner.fit(items()).document - np.eye(8)
     assert np.abs(change).max() > 0.05
     np.testing.assert_allclose(change, axes @ axes.T @ change @ axes @ axes.T, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_few_items_have_the_same_leading_axes_and_as_many(n: int) -> None:
+    few = items().vectors[:n]
+    axes = leading_axes(few, 5)
+    assert axes is not None
+    assert axes.shape == (8, 5)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(5), atol=1e-5)
+    expected = np.linalg.svd(few)[2][: min(n, 5)]  # all of them where there are three items
+    np.testing.assert_allclose(axes @ axes.T @ expected.T, expected.T, atol=1e-3)

@@ -59,20 +59,25 @@ class DiscriminantTuner:
         """Solve for the map, (d, d); the identity where there is one class, or one item a class."""
         if not len(train):
             return Identity()
-        x = np.asarray(train.vectors, np.float64)
-        mean = x.mean(axis=0)
-        fitted, freedom = class_effects(x - mean, train)
-        rest = x - mean - fitted
+        x = np.array(train.vectors, np.float64)
+        x -= x.mean(axis=0)
         n, d = x.shape
+        basis = np.linalg.qr(x.T)[0] if n < d else None  # few items: all that differs lies in few directions
+        x = x if basis is None else x @ basis
+        fitted, freedom = class_effects(x, train)
+        rest = x - fitted
         within = rest.T @ rest / max(n - 1 - freedom, 1)
-        if not freedom or np.trace(within) <= 1e-9 * np.trace(x.T @ x) / n:
+        if not freedom or np.trace(within) <= 1e-9 * np.sum(x * x) / n:
             return Identity()
-        whiten = _inverse_root(within, self.shrinkage)
+        whiten = _inverse_root(within, self.shrinkage, np.trace(within) / d)
         spread, axes = np.linalg.eigh(whiten @ (fitted.T @ fitted / n) @ whiten)
         unit = np.sum((whiten @ within) * whiten) / d  # a rest's mean spread along a whitened axis
         ratio = np.maximum(spread / unit - freedom / n, 0)
-        stretch = (axes * np.sqrt(1 + self.emphasis * ratio)) @ axes.T
-        return Linear.shared((stretch @ whiten).astype(np.float32), normalise=train.cosine)
+        solved = (axes * np.sqrt(1 + self.emphasis * ratio)) @ axes.T @ whiten
+        if basis is not None:  # across them nothing is known but the sphere that is shrunk towards
+            sphere = self.shrinkage**-0.5
+            solved = sphere * np.eye(d) + basis @ (solved - sphere * np.eye(len(solved))) @ basis.T
+        return Linear.shared(solved.astype(np.float32), normalise=train.cosine)
 
 
 def class_effects(centred: Matrix, items: LabelledItems) -> tuple[Matrix, float]:
@@ -102,8 +107,8 @@ def class_effects(centred: Matrix, items: LabelledItems) -> tuple[Matrix, float]
     return labels @ effects - share @ effects, float(np.count_nonzero(kept))
 
 
-def _inverse_root(moment: Matrix, shrinkage: float) -> Matrix:
-    """((1 - shrinkage) * moment / its mean eigenvalue + shrinkage)^(-1/2), (d, d)."""
+def _inverse_root(moment: Matrix, shrinkage: float, mean: float) -> Matrix:
+    """((1 - shrinkage) * moment / mean + shrinkage)^(-1/2); ``mean`` is that of all eigenvalues."""
     values, axes = np.linalg.eigh(moment)
-    values = np.maximum(values, 0) / max(values.mean(), 1e-30)
+    values = np.maximum(values, 0) / max(mean, 1e-30)
     return np.asarray((axes * ((1 - shrinkage) * values + shrinkage) ** -0.5) @ axes.T)

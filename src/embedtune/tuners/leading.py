@@ -22,9 +22,14 @@ def leading_axes(x: Matrix, most: int = AXES) -> Matrix | None:
     float32 arithmetic will do: the axes are orthonormal to 1e-6, and which of the last ones are kept
     makes no difference.
     """
-    if x.shape[1] <= most:
+    n, d = x.shape
+    if d <= most:
         return None
-    return np.ascontiguousarray(np.linalg.eigh(x.T @ x)[1][:, -most:], np.float32)
+    if n >= d:
+        return np.ascontiguousarray(np.linalg.eigh(x.T @ x)[1][:, -most:], np.float32)
+    leading = x.T @ np.linalg.eigh(x @ x.T)[1][:, -most:]  # few items: the same, from their products
+    other = np.random.default_rng(0).standard_normal((d, max(most - n, 0))).astype(np.float32)
+    return np.ascontiguousarray(np.linalg.qr(np.c_[leading, other])[0], np.float32)
 
 
 def along_leading(items: LabelledItems, most: int = AXES) -> tuple[LabelledItems, Matrix | None]:

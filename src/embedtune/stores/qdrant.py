@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from embedtune.errors import DiskFull, StoreError
+from embedtune.errors import StoreError
 from embedtune.stores.aliased import Aliased
 from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Nulls
-from embedtune.stores.qdrant_answers import ERRORS, explain, no_room, patient
+from embedtune.stores.copies import refuse_full
+from embedtune.stores.qdrant_answers import ERRORS, explain, patient
 from embedtune.stores.url import StoreURL
 from embedtune.types import Similarity, Vectors
 
@@ -239,7 +240,7 @@ class Qdrant(Aliased):
                 time.sleep(POLL)
         if told.status == models.CollectionStatus.RED:
             error = str(getattr(told.optimizer_status, "error", told.optimizer_status))
-            self._full(error)
+            refuse_full(error, self.url)
             self._refuse(f"Qdrant could not index the new version: {error[:300]}", "mend it, and --resume")
         return super().index(version, similarity)
 
@@ -310,13 +311,8 @@ class Qdrant(Aliased):
             if isinstance(error, StoreError):
                 raise
             what, fix = explain(error)
-            self._full(what)
+            refuse_full(what, self.url)
             self._refuse(what, fix)
-
-    def _full(self, message: str) -> None:
-        """Tell of a server without room as such."""
-        if no_room(message):
-            raise DiskFull(f"{self.url}: no room left on the server's disk for the new version") from None
 
 
 def _as(kind: type[Any], config: Any) -> Any:

@@ -56,7 +56,7 @@ def test_the_other_vectors_of_a_point_go_along(qdrant, tuned, mapped, vectors):
 
 def test_a_server_that_is_not_there_is_told():
     pytest.importorskip("qdrant_client")
-    with pytest.raises(StoreError, match="Qdrant says"):
+    with pytest.raises(StoreError, match="Qdrant cannot be reached"):
         stores.open_store("qdrant://127.0.0.1:1/docs")
     pytest.importorskip("pymilvus")
     with pytest.raises(StoreError, match="there is no such file"):

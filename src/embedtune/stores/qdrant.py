@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ class Qdrant(Aliased):
             self._refuse(
                 "the URL names no alias", "write qdrant://host:6333/ALIAS, or qdrant+file:///folder#ALIAS"
             )
+        if self._local and client is None and not Path(url.local_path).expanduser().is_dir():
+            self._refuse("there is no such folder", "check the path")
         with self._told():
             self._client = client or self._connect()
         self._check_alias()
@@ -85,7 +88,7 @@ class Qdrant(Aliased):
 
     def _connect(self) -> QdrantClient:
         if self._local:
-            return QdrantClient(path=self._given.local_path)
+            return QdrantClient(path=str(Path(self._given.local_path).expanduser()))
         secure = self._given.parameters.get("ssl", "").lower() in ("1", "true", "yes")
         host = self._given.host or "localhost"
         with warnings.catch_warnings():

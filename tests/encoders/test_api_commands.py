@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,29 @@ def api(provider: Any, *more: Any) -> list[Any]:
 def no_key_in(*places: Path) -> bool:
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
     return not any(KEY.encode() in path.read_bytes() for path in files)
+
+
+def test_a_store_is_checked_and_migrated_from_within_a_limit(keyed: Any, tmp_path: Path) -> None:
+    items, stored, prices = tmp_path / "items.jsonl", tmp_path / "stored", tmp_path / "prices.toml"
+    rows = [{"id": f"i{i}", "text": f"{a} {b}", "label": a} for i, (a, b) in enumerate(product(PARTS, PARTS))]
+    items.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    prices.write_text("[models.mine]\nprice = 2.0\n[models.other]\nprice = 2.0\n")
+    assert run("encode", items, "--base", "mine", *api(keyed), "--out", stored).exit_code == 0
+    checked = run("check", items, "--store", f"numpy://{stored}", "--model", "mine", *api(keyed))
+    assert checked.exit_code == 0, checked.output
+    assert "the stored vectors are those of the base" in checked.output
+    move = ["migrate", items, "--old", f"numpy://{stored}", "--new", "other", "--sample", 40]
+    move += ["--out", tmp_path / "bridge", "--json", tmp_path / "report.json"]
+    dear = run(*move, *api(keyed, "--prices", prices, "--max-cost", 0))
+    assert dear.exit_code == 2
+    assert "stopped before the limit of 0 USD" in dear.stderr
+    assert not (tmp_path / "bridge").exists()
+    moved = run(*move, *api(keyed, "--prices", prices, "--max-cost", 1))
+    assert moved.exit_code == 0, moved.output
+    cost = json.loads((tmp_path / "report.json").read_text())["cost"]
+    assert cost["currency"] == "USD"
+    assert cost["bridge"] == pytest.approx(cost["re_embed"] * 40 / 144)
+    assert "re-embedding everything costs at most about" in moved.stdout
 
 
 def test_tune_search_evaluate_encode_and_check(

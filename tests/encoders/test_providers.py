@@ -288,6 +288,8 @@ def test_addresses_are_those_of_the_documentation(monkeypatch: pytest.MonkeyPatc
         "vertex": f"{google}/publishers/google/models/text-embedding-005:predict",
         "mistral": "https://api.mistral.ai/v1/embeddings",
     }
+    monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", "global")
+    assert Vertex("m").base == "https://aiplatform.googleapis.com/v1/projects/mine/locations/global"
 
 
 def test_limits_are_kept(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:

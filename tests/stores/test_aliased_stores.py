@@ -54,12 +54,39 @@ def test_the_other_vectors_of_a_point_go_along(qdrant, tuned, mapped, vectors):
     assert Qdrant.tolerance == 0
 
 
-def test_a_server_that_is_not_there_is_told():
+def test_a_server_that_is_not_there_is_told(tmp_path):
     pytest.importorskip("qdrant_client")
-    with pytest.raises(StoreError, match="Qdrant says"):
+    with pytest.raises(StoreError, match="Qdrant cannot be reached"):
         stores.open_store("qdrant://127.0.0.1:1/docs")
+    with pytest.raises(StoreError, match="there is no such folder"):
+        stores.open_store(f"qdrant+file://{tmp_path}/none#docs")
+    assert not (tmp_path / "none").exists()
     pytest.importorskip("pymilvus")
     with pytest.raises(StoreError, match="there is no such file"):
         stores.open_store("milvus:///nowhere/docs.db#docs")
     with pytest.raises(StoreError, match="names no alias"):
         stores.open_store("milvus:///nowhere/docs.db")
+
+
+def test_a_local_folder_is_a_store_too(tmp_path, tuned, mapped, vectors):
+    library = pytest.importorskip("qdrant_client")
+    from qdrant_client import models
+
+    client = library.QdrantClient(path=str(tmp_path / "folder"))
+    dot = models.VectorParams(size=16, distance=models.Distance.DOT)
+    client.create_collection("docs_1", vectors_config=dot)
+    alias = models.CreateAlias(collection_name="docs_1", alias_name="docs")
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=alias)])
+    rows = vectors[:40]
+    client.upsert("docs", [models.PointStruct(id=i, vector=x.tolist()) for i, x in enumerate(rows)])
+    client.close()
+    url = f"qdrant+file://{tmp_path}/folder#docs"
+    assert stores.apply(tuned, url).status == "switched"
+    wanted = mapped({str(i): row for i, row in enumerate(rows)})
+    store = stores.open_store(url)
+    found = store.fetch(list(range(40)))
+    store.close()
+    for name, row in zip(found.ids, found.vectors, strict=True):
+        assert row.tobytes() == wanted[str(name)].tobytes()
+    stores.rollback(url)
+    assert stores.prune(url) != []

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import chromadb
 import numpy as np
 import pytest
 from chromadb.config import Settings
+from chromadb.errors import InternalError
 
 from embedtune import stores
-from embedtune.errors import StoreError
+from embedtune.errors import DiskFull, StoreError
 from embedtune.stores import chroma as chroma_module
 from embedtune.stores.chroma_pointer import follow
 
@@ -184,3 +187,58 @@ def test_a_reader_that_opens_in_the_gap_waits_and_changes_nothing(client, chroma
     store = stores.open_store(chroma.url)
     assert asked
     assert (store.count(), store.count(stores.BASE)) == (1, 600)
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Answers all with one status and body, as Chroma's server words its errors."""
+
+    status, body = 401, {"error": "AuthError", "message": "Unauthorized"}
+
+    def do_GET(self):
+        content = json.dumps(self.body).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (401, {"error": "AuthError", "message": "Unauthorized"}, "refuses the token (Unauthorized)"),
+        (403, {"error": "ChromaError", "message": "Forbidden."}, "refuses the token (Forbidden.)"),
+    ],
+)
+def test_a_token_that_is_refused_is_told_and_not_shown(monkeypatch, status, body, said):
+    monkeypatch.setenv("CHROMA_TOKEN", "the-token")
+    monkeypatch.setattr(Refusing, "status", status)
+    monkeypatch.setattr(Refusing, "body", body)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with pytest.raises(StoreError) as caught:
+        stores.open_store(f"chroma://127.0.0.1:{server.server_port}/docs")
+    server.shutdown()
+    server.server_close()
+    assert f"Chroma {said}; set CHROMA_TOKEN" in str(caught.value)
+    assert "the-token" not in str(caught.value)
+
+
+def test_a_full_disk_is_told_and_what_was_begun_is_taken_away(chroma, client, tuned, monkeypatch):
+    old, upsert, calls = chroma.read(), chromadb.Collection.upsert, []
+
+    def full(self, *given, **named):
+        calls.append(self.name)
+        if len(calls) == 3:
+            raise InternalError(
+                "Database error: error returned from database: (code: 13) database or disk is full"
+            )
+        upsert(self, *given, **named)
+
+    monkeypatch.setattr(chromadb.Collection, "upsert", full)
+    with pytest.raises(DiskFull, match="no room left on the server's disk"):
+        stores.apply(tuned, chroma.url, batch=100)
+    assert [one.name for one in client.list_collections()] == ["docs"]
+    assert all(np.array_equal(row, old[name]) for name, row in chroma.read().items())

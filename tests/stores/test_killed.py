@@ -35,7 +35,7 @@ def start(artifact, url):
     )
 
 
-@pytest.mark.parametrize("kind", ["pgvector", "lance", "chroma"])
+@pytest.mark.parametrize("kind", ["pgvector", "lance", "chroma", "chroma_pointer"])
 def test_a_killed_run_resumes_to_the_same_bytes(request, kind, artifact, mapped):
     case = request.getfixturevalue(kind)
     old = case.read()

@@ -20,6 +20,7 @@ pytest.importorskip("qdrant_client")
 pytest.importorskip("qdrant_edge", reason="qdrant-edge-py is not installed")
 
 from qdrant_client import QdrantClient, models
+from qdrant_client.http.exceptions import ResponseHandlingException
 from qdrant_server import Answer
 
 from embedtune.stores import qdrant as qdrant_module
@@ -130,6 +131,29 @@ def test_a_busy_server_is_waited_for_as_it_asks(qdrant_server, qdrant_remote, tu
     qdrant_server.faults.extend([says(429, BUSY, {"Retry-After": "7"}), says(503, "Service is not ready")])
     assert stores.apply(tuned, qdrant_remote.url).written == 600
     assert quick[:2] == [7.0, 1.0]
+
+
+def test_a_lost_connection_is_tried_again_and_a_strange_answer_is_not(quick):
+    lost, strange = (
+        ResponseHandlingException(error) for error in (httpx.ReadError("reset"), ValueError("no JSON"))
+    )
+    answers = [lost, httpx.Response(503), lost, httpx.Response(200)]
+
+    def send(request):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    request = httpx.Request("GET", "http://here/collections")
+    assert qdrant_answers.patient(request, send).status_code == 200
+    assert quick == [0.5, 1.0, 2.0]
+    answers[:] = [strange]
+    with pytest.raises(ResponseHandlingException):
+        qdrant_answers.patient(request, send)
+    answers[:] = [httpx.Response(429, headers={"Retry-After": "3600"})] * 6
+    assert qdrant_answers.patient(request, send).status_code == 429
+    assert quick[3:] == [qdrant_answers.LONGEST] * 5
 
 
 def test_a_server_that_stays_busy_is_told_and_nothing_is_lost(qdrant_server, qdrant_remote, tuned):

@@ -17,11 +17,11 @@ import chromadb
 import httpx
 import numpy as np
 from chromadb.config import Settings
-from chromadb.errors import ChromaError, NotFoundError
+from chromadb.errors import AuthorizationError, ChromaAuthError, ChromaError, NotFoundError
 
 from embedtune.errors import StoreError
 from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Layout
-from embedtune.stores.copies import Copies
+from embedtune.stores.copies import Copies, refuse_full
 from embedtune.stores.url import StoreURL
 from embedtune.types import Similarity, Vectors
 
@@ -295,8 +295,11 @@ class Chroma(Copies):
         except (ChromaError, ValueError) as error:
             if isinstance(error, StoreError):
                 raise
-            text = str(error).strip().splitlines() or [type(error).__name__]
-            self._refuse(f"Chroma says: {text[0][:300]}", "check the server and the URL")
+            text = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+            refuse_full(text, self.url)
+            if isinstance(error, ChromaAuthError | AuthorizationError) or text.startswith("Forbidden"):
+                self._refuse(f"Chroma refuses the token ({text})", "set CHROMA_TOKEN to one that may write")
+            self._refuse(f"Chroma says: {text}", "check the server and the URL")
 
 
 def _space(place: Any) -> str:

@@ -8,8 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from embedtune.encoders.cache import cache_folder
+from embedtune.errors import DiskFull
 from embedtune.stores.base import LIVE, Batch, Nulls
 from embedtune.stores.notes import file_lock, note_file, read_json, write_json
+
+NO_ROOM = ("no space left", "disk is full", "out of disk", "disk quota")
+"""What servers say of a full disk, in lower case."""
+
+
+def refuse_full(message: str, url: str) -> None:
+    """Raise where a server's message tells of a full disk.
+
+    Raises
+    ------
+    DiskFull
+        The new version is taken away then, as it could not be gone on with.
+    """
+    if any(one in message.lower() for one in NO_ROOM):
+        raise DiskFull(f"{url}: no room left on the server's disk for the new version: free some") from None
 
 
 class Copies:

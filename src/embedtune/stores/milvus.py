@@ -16,6 +16,7 @@ from pymilvus.exceptions import MilvusException
 
 from embedtune.stores.aliased import Aliased
 from embedtune.stores.base import BASE, LIVE, Batch, Id
+from embedtune.stores.copies import refuse_full
 from embedtune.stores.url import StoreURL
 from embedtune.types import Similarity, Vectors
 
@@ -196,6 +197,11 @@ class Milvus(Aliased):
             yield
         except MilvusException as error:
             text = str(getattr(error, "message", error)).strip().splitlines()[0]
+            refuse_full(text, self.url)
+            if "auth" in text.lower():
+                self._refuse(
+                    f"Milvus refuses the token ({text[:300]})", "set MILVUS_TOKEN, or user and password"
+                )
             self._refuse(
                 f"Milvus says: {text[:300]}", "check that it runs, and the URL, then go on with --resume"
             )

@@ -7,15 +7,18 @@ import os
 import time
 import warnings
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from qdrant_client import QdrantClient, models
 
-from embedtune.errors import DiskFull, StoreError
+from embedtune.errors import StoreError
 from embedtune.stores.aliased import Aliased
 from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Nulls
-from embedtune.stores.qdrant_answers import ERRORS, explain, no_room, patient
+from embedtune.stores.copies import refuse_full
+from embedtune.stores.qdrant_answers import ERRORS, explain, patient
+from embedtune.stores.qdrant_lacking import Lacking
 from embedtune.stores.url import StoreURL
 from embedtune.types import Similarity, Vectors
 
@@ -55,6 +58,8 @@ class Qdrant(Aliased):
             self._refuse(
                 "the URL names no alias", "write qdrant://host:6333/ALIAS, or qdrant+file:///folder#ALIAS"
             )
+        if self._local and client is None and not Path(url.local_path).expanduser().is_dir():
+            self._refuse("there is no such folder", "check the path")
         with self._told():
             self._client = client or self._connect()
         self._check_alias()
@@ -74,6 +79,7 @@ class Qdrant(Aliased):
             self._refuse("its points have several vectors each, and a map takes one", "name another vector")
         if params.sharding_method == models.ShardingMethod.CUSTOM:
             self._refuse("its shards have keys of their own, which are not known here", "apply it to a copy")
+        self._lacking = Lacking(self._client, self._vector)
         self._opened = True
         self.dimension = int(vectors.size)
         self.tolerance = 1e-6 if vectors.distance == models.Distance.COSINE else 0.0
@@ -82,7 +88,7 @@ class Qdrant(Aliased):
 
     def _connect(self) -> QdrantClient:
         if self._local:
-            return QdrantClient(path=self._given.local_path)
+            return QdrantClient(path=str(Path(self._given.local_path).expanduser()))
         secure = self._given.parameters.get("ssl", "").lower() in ("1", "true", "yes")
         host = self._given.host or "localhost"
         with warnings.catch_warnings():
@@ -123,25 +129,12 @@ class Qdrant(Aliased):
 
     def _rows(self, collection: str) -> int:
         """Count the points that have the vector."""
-        having = self._having(True) if self._vector else None
-        return int(self._client.count(collection, count_filter=having, exact=True).count)
-
-    def _having(self, there: bool) -> models.Filter:
-        """Choose the points that have the named vector, or those that do not."""
-        one = models.HasVectorCondition(has_vector=self._vector)
-        return models.Filter(must=[one]) if there else models.Filter(must_not=[one])
+        return int(self._client.count(collection, count_filter=self._lacking.others, exact=True).count)
 
     def nulls(self) -> Nulls:
         """Find the points that lack the named vector."""
-        if not self._vector:
-            return Nulls()
         with self._told():
-            live, lacking = self._of(LIVE), self._having(False)
-            count = int(self._client.count(live, count_filter=lacking, exact=True).count)
-            if not count:
-                return Nulls()
-            points, _ = self._client.scroll(live, limit=10, scroll_filter=lacking, with_payload=False)
-        return Nulls(count, tuple(point.id for point in points))
+            return self._lacking.told(self._of(LIVE))
 
     def _get(self, collection: str, ids: list[Id]) -> dict[Id, tuple[Any, dict[str, Any]]]:
         """Give vector and the rest: payload, and other vectors under their names."""
@@ -183,7 +176,7 @@ class Qdrant(Aliased):
                     collection,
                     limit=batch,
                     offset=after,
-                    scroll_filter=self._having(True) if self._vector else None,
+                    scroll_filter=self._lacking.others,
                     with_payload=False,
                     with_vectors=names,
                 )
@@ -239,44 +232,15 @@ class Qdrant(Aliased):
                 time.sleep(POLL)
         if told.status == models.CollectionStatus.RED:
             error = str(getattr(told.optimizer_status, "error", told.optimizer_status))
-            self._full(error)
+            refuse_full(error, self.url)
             self._refuse(f"Qdrant could not index the new version: {error[:300]}", "mend it, and --resume")
         return super().index(version, similarity)
 
     def switch(self, version: str, catch_up: CatchUp) -> None:
         """Copy what has no vector too, and move the alias."""
-        if self._vector:
-            with self._told():
-                self._keep_lacking(self._of(version))
+        with self._told():
+            self._lacking.keep(self._of(LIVE), self._of(version))
         super().switch(version, catch_up)
-
-    def _keep_lacking(self, new: str) -> None:
-        """Copy the points that lack the named vector, with all else; forget those that are gone."""
-        live = self._of(LIVE)
-        for points in self._lacking(new):
-            known = {
-                one.id for one in self._client.retrieve(live, [p.id for p in points], with_payload=False)
-            }
-            self._delete(new, [p.id for p in points if p.id not in known])
-        for points in self._lacking(live):
-            made = [models.PointStruct(id=p.id, vector=p.vector, payload=p.payload) for p in points]
-            self._client.upsert(new, made, wait=True)
-
-    def _lacking(self, collection: str) -> Iterator[list[Any]]:
-        after = None
-        while True:
-            points, after = self._client.scroll(
-                collection,
-                limit=CHUNK,
-                offset=after,
-                scroll_filter=self._having(False),
-                with_payload=True,
-                with_vectors=True,
-            )
-            if points:
-                yield points
-            if after is None:
-                return
 
     def search(
         self, queries: Vectors, k: int, similarity: Similarity, version: str = LIVE, effort: int | None = None
@@ -310,13 +274,8 @@ class Qdrant(Aliased):
             if isinstance(error, StoreError):
                 raise
             what, fix = explain(error)
-            self._full(what)
+            refuse_full(what, self.url)
             self._refuse(what, fix)
-
-    def _full(self, message: str) -> None:
-        """Tell of a server without room as such."""
-        if no_room(message):
-            raise DiskFull(f"{self.url}: no room left on the server's disk for the new version") from None
 
 
 def _as(kind: type[Any], config: Any) -> Any:

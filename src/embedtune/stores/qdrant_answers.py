@@ -62,11 +62,6 @@ def explain(error: Exception) -> tuple[str, str]:
     return f"Qdrant says: {text[0][:300]}", _FIX
 
 
-def no_room(message: str) -> bool:
-    """Say whether a message tells of a full disk."""
-    return "No space left on device" in message or "out of disk" in message.lower()
-
-
 def _said(error: UnexpectedResponse) -> str:
     """Give the message of an answer: JSON with ``status.error``, or plain text."""
     try:

@@ -89,8 +89,9 @@ class Gemini(Google):
 class Vertex(Google):
     """Vertex AI: ``vertex:MODEL``; its key is what ``gcloud auth print-access-token`` prints.
 
-    Its base is ``https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION``: made
-    from ``GOOGLE_CLOUD_PROJECT`` and ``GOOGLE_CLOUD_LOCATION`` where it is not given.
+    Its base is ``https://LOCATION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/LOCATION``, without
+    the prefix for the location ``global``: made from ``GOOGLE_CLOUD_PROJECT`` and ``GOOGLE_CLOUD_LOCATION``
+    where it is not given.
     """
 
     name: ClassVar[str] = "vertex"
@@ -102,7 +103,8 @@ class Vertex(Google):
         super().__init__(model)
         project, place = os.environ.get("GOOGLE_CLOUD_PROJECT"), os.environ.get("GOOGLE_CLOUD_LOCATION")
         if project and place:
-            host = f"https://{place}-aiplatform.googleapis.com/v1"
+            region = "" if place == "global" else f"{place}-"
+            host = f"https://{region}aiplatform.googleapis.com/v1"
             self.base = f"{host}/projects/{project}/locations/{place}"  # type: ignore[misc]
 
     def url(self, base: str) -> str:

@@ -48,6 +48,7 @@ from embedtune.tuners import TUNERS
 from embedtune.tuners.base import Budget
 from embedtune.types import Encoder
 from embedtune.weights import RUNGS
+from embedtune.weights.processes import join
 from embedtune.weights.reach import check_base, check_checkpoint, rung_of
 
 Progress = Callable[[str, int, int], None]
@@ -175,6 +176,7 @@ def fine_tune(
     >>> tuned.verdict.decision  # doctest: +SKIP
     'do not tune: too few labels to tell'
     """
+    join()
     started = time.monotonic()
     limit = Budget(None if budget is None else started + seconds(budget), progress)
     rung = rung_of(method, layers)  # an unknown method is told before any work

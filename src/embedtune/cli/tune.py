@@ -139,6 +139,9 @@ def tune(
 
     Says honestly whether tuning helped, and saves the better of the two.
     """
+    from embedtune.weights.processes import join
+
+    join()  # of several processes, the first alone says and writes anything
     output = Output(json)
     from embedtune.api import fine_tune
     from embedtune.data import read

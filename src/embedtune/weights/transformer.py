@@ -225,7 +225,7 @@ class TransformerTower:
             with torch.enable_grad():
                 self(np.arange(min(2, len(self.tokens.lengths)))).sum().backward()  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - whatever a compiler of the day raises
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             log.warning("the layers run without being compiled: %s", reason)
             for layer in self._trained_layers():
                 layer._compiled_call_impl = None

@@ -200,7 +200,7 @@ OTHER_TASKS: dict[str, tuple[Callable[[], object], str, list[str]]] = {
     "a broken list of labels": (
         labels("a", "['a', 'b']", *"ab" * 9),
         "d.jsonl",
-        ["""d.jsonl:2, column 'label': "['a', 'b']" is no JSON list of labels; write several labels as ["a","""],
+        ["""d.jsonl:2, column 'label': "['a', 'b']" is no JSON list of labels; write several labels"""],
     ),
     "a score that is no number": (
         scores(1, 2, "high", 3),

@@ -33,7 +33,9 @@ def test_check_reads_several_sources(run, pairs: Path, tmp_path: Path) -> None:
     assert run("check", pairs, f"{other}@0").exit_code == 2
 
 
-def test_evaluate_search_and_suggest_read_several_sources(run, pairs: Path, tiny_model, tmp_path: Path) -> None:
+def test_evaluate_search_and_suggest_read_several_sources(
+    run, pairs: Path, tiny_model, tmp_path: Path
+) -> None:
     other = tmp_path / "other.jsonl"
     row = {"query": "sore foot", "positive": "pain in the foot", "split": "test"}
     other.write_text(json.dumps(row) + "\n", "utf-8")
@@ -53,7 +55,10 @@ def test_histories_of_two_files_are_evaluated_together(run, tmp_path: Path) -> N
     rng = np.random.default_rng(0)
     write_vectors(tmp_path / "v", "document", [f"i{n}" for n in range(12)], rng.standard_normal((12, 4)))
     rows = [(f"u{n // 6}", f"i{(n * 5 + n // 6) % 12}", n) for n in range(72)]
-    for name, split, kept in (("a.csv", "train", lambda n: n % 6 < 5), ("b.csv", "test", lambda n: n % 6 == 5)):
+    for name, split, kept in (
+        ("a.csv", "train", lambda n: n % 6 < 5),
+        ("b.csv", "test", lambda n: n % 6 == 5),
+    ):
         lines = [f"{user},{item},{n + 1},{split}" for user, item, n in rows if kept(n)]
         (tmp_path / name).write_text("\n".join(["user,item,timestamp,split", *lines]) + "\n", "utf-8")
     model = ("--model", f"vectors:{tmp_path / 'v'}", "--json", "-")

@@ -1,4 +1,4 @@
-"""Histories of several sources: items and users by id, what does not agree, and later interactions as the test."""
+"""Histories of several sources: items and users by id, what disagrees, later interactions as the test."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ def test_items_and_users_with_one_id_are_one() -> None:
     found = interactions(both, np.eye(3, dtype=np.float32), ["train"])
     assert found.users == 3
     # u chose a (again at 9), and b (at 2 and at 3): of a choice made twice the latest counts
-    assert list(zip(found.user.tolist(), found.item.tolist(), strict=True)) == [(0, 1), (0, 0), (1, 0), (2, 2)]
+    assert list(zip(found.user.tolist(), found.item.tolist(), strict=True)) == [
+        (0, 1),
+        (0, 0),
+        (1, 0),
+        (2, 2),
+    ]
     assert both.interactions["line"].to_pylist() == [1, 2, 3, 1, 2, 3]
 
 
@@ -50,7 +55,12 @@ def test_an_id_that_is_two_items_is_refused_with_its_row() -> None:
     changed = [*other[:-1], {"user": "w", "item": "c2", "title": "x", "timestamp": 1}]
     assert len(read([(FIRST, 1.0), (changed, 1.0)]).documents) == 4
     with pytest.raises(DataError, match="item 'a' is 'Another' here, and 'Alpha' in an earlier") as caught:
-        read([(FIRST, 1.0), ([*other, {"user": "w", "item": "a", "title": "Another", "timestamp": 3}][3:], 1.0)])
+        read(
+            [
+                (FIRST, 1.0),
+                ([*other, {"user": "w", "item": "a", "title": "Another", "timestamp": 3}][3:], 1.0),
+            ]
+        )
     assert caught.value.where == "data:2"
 
 

@@ -32,8 +32,8 @@ def collect(
     """
     if len(dataset.labels) > 1 and len({tuple(labels) for labels in dataset.labels}) == 1:
         raise DataError(
-            f"all {len(dataset.labels):,} items have the label {', '.join(dataset.labels[0]) or 'none'!r}, so there"
-            " is nothing to tell apart",
+            f"all {len(dataset.labels):,} items have the label {', '.join(dataset.labels[0]) or 'none'!r}, "
+            "so there is nothing to tell apart",
             where=dataset.source,
             fix="add items of another class",
         )

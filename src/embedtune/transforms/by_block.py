@@ -15,9 +15,7 @@ BLOCK = 4096
 """Items mapped at a time."""
 
 
-def pooled_histories(
-    transform: Transform, x: Vectors, ids: Sequence[str], weights: csr_matrix
-) -> Vectors:
+def pooled_histories(transform: Transform, x: Vectors, ids: Sequence[str], weights: csr_matrix) -> Vectors:
     """Give the weighted sums of what items add to a history, float32 (n, d').
 
     Parameters

@@ -11,7 +11,7 @@ BLOCK = 4096
 """Rows turned at a time."""
 
 _TOP = 14
-"""The largest number gets this power of two: far from the end of the range, and small ones keep their digits."""
+"""The power of two that the largest number gets: far from the end, and small ones keep their digits."""
 
 
 def scale_of(x: Vectors) -> float:
@@ -22,7 +22,9 @@ def scale_of(x: Vectors) -> float:
     >>> scale_of(np.array([[0.5, -1.0]], np.float32)) == 2.0**14
     True
     """
-    largest = max((float(np.abs(x[i : i + BLOCK]).max(initial=0)) for i in range(0, len(x), BLOCK)), default=0.0)
+    largest = max(
+        (float(np.abs(x[i : i + BLOCK]).max(initial=0)) for i in range(0, len(x), BLOCK)), default=0.0
+    )
     return float(2.0 ** (_TOP - np.ceil(np.log2(largest)))) if largest > 0 else 1.0
 
 

@@ -14,7 +14,6 @@ from embedtune.data.readers.values import as_id, as_score, as_split, as_text
 from embedtune.data.roles import Layout
 from embedtune.errors import DataError
 
-
 ROWS = 50_000
 """Interactions that are held as Python's own objects at a time."""
 

@@ -11,7 +11,6 @@ from embedtune.data.readers.values import as_id, as_labels, as_split, as_text
 from embedtune.data.roles import Layout
 from embedtune.errors import DataError
 
-
 SEPARATORS = (";", "|", ",")
 """What several labels in one cell are parted by, where they are not a list."""
 
@@ -52,7 +51,7 @@ class Labels:
         return False
 
     def _report_joined(self) -> None:
-        """Report labels such as 'a;b' where 'a' and 'b' are labels too: one class, or two?"""
+        """Report labels such as 'a;b' where 'a' and 'b' are labels too."""
         known = {label for row in self._rows for label in row[4]}
         joined = {
             label

@@ -174,10 +174,10 @@ def report(done: list[dict[str, Any]], options: argparse.Namespace) -> str:
     show(TITLE, header, rows)
     return (
         "Test score of the tuned vectors by the number of labelled rows: accuracy of nearest neighbours among"
-        f" the labelled items, or nDCG@10; means over {options.seeds} draws of the first rows and of the pool. In"
-        " brackets the lead over random choices, and its standard deviation over the draws. How candidates are"
-        " picked was settled on hwu64, hint3, amazon-google, cosqa and medquad, which are not in the table."
-        "\n\n" + markdown(header, rows)
+        f" the labelled items, or nDCG@10; means over {options.seeds} draws of the first rows and of the"
+        " pool. In brackets the lead over random choices, and its standard deviation over the draws. How"
+        " candidates are picked was settled on hwu64, hint3, amazon-google, cosqa and medquad, which are not"
+        " in the table.\n\n" + markdown(header, rows)
     )
 
 

@@ -206,8 +206,8 @@ def _longest(x: Vectors | Halves) -> float:
 def _frozen(x: Vectors | Halves) -> Vectors | Halves:
     """Give ``x`` read-only, in half precision where it is so, else as float32."""
     if x.dtype != np.float16:
-        return frozen(x)
-    view = np.ascontiguousarray(x).view()
+        return frozen(np.asarray(x, np.float32))
+    view: Halves = np.ascontiguousarray(x, np.float16).view()
     view.flags.writeable = False
     return view
 

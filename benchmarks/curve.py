@@ -135,8 +135,8 @@ def report(done: list[dict[str, Any]], options: argparse.Namespace) -> str:
     show(TITLE, header, rows)
     return (
         f"nDCG@10 of `{options.method}` fitted to {options.labels} queries, its forecast out of fold,"
-        " and what was measured on the test split with more queries at the same strength. *more* is what the verdict"
-        " says: the gain beyond that of the labels there are.\n\n"
+        " and what was measured on the test split with more queries at the same strength. *more* is what"
+        " the verdict says: the gain beyond that of the labels there are.\n\n"
         + markdown(header, rows)
         + f"\n\nInside the 95 % interval: {held['more']} of {len(rows)} for *more*,"
         f" {held['gain']} of {len(rows)} for the gain over the base."

@@ -1,8 +1,8 @@
 """What twice and five times the labels would bring: the forecast beside what they bring.
 
-``python benchmarks/curve.py nl2bash medquad``. A map is chosen and judged on ``--labels`` queries of the train
-split, out of fold; the learning curve says what more would bring. Then so many more are drawn, the map is
-fitted again at the strength that was chosen, and measured on the test split. In ``--seeds`` draws.
+``python benchmarks/curve.py nl2bash medquad``. A map is chosen and judged on ``--labels`` queries of the
+train split, out of fold; the learning curve says what more would bring. Then so many more are drawn, the map
+is fitted again at the strength that was chosen, and measured on the test split. In ``--seeds`` draws.
 """
 
 from __future__ import annotations
@@ -134,12 +134,12 @@ def report(done: list[dict[str, Any]], options: argparse.Namespace) -> str:
             rows.append(cells)
     show(TITLE, header, rows)
     return (
-        f"nDCG@10 of `{options.method}` fitted to {options.labels} queries, its forecast out of fold, and what was"
-        " measured on the test split with more queries at the same strength. *more* is what the verdict says:"
-        " the gain beyond that of the labels there are.\n\n"
+        f"nDCG@10 of `{options.method}` fitted to {options.labels} queries, its forecast out of fold,"
+        " and what was measured on the test split with more queries at the same strength. *more* is what"
+        " the verdict says: the gain beyond that of the labels there are.\n\n"
         + markdown(header, rows)
-        + f"\n\nInside the 95 % interval: {held['more']} of {len(rows)} for *more*, {held['gain']} of {len(rows)}"
-        " for the gain over the base."
+        + f"\n\nInside the 95 % interval: {held['more']} of {len(rows)} for *more*,"
+        f" {held['gain']} of {len(rows)} for the gain over the base."
     )
 
 

@@ -1,4 +1,4 @@
-"""Labelling what ``embedtune suggest`` names against labelling at random: the test score of the tuned vectors.
+"""Labelling what ``embedtune suggest`` names against labelling at random: the tuned vectors' test score.
 
 ``python benchmarks/suggest.py banking77 trec6 abt-buy nl2bash``. From 50 labelled rows of the train split, 50
 more at a time: what to label is named with the map that the labels so far gave, and its labels come from the
@@ -173,11 +173,11 @@ def report(done: list[dict[str, Any]], options: argparse.Namespace) -> str:
             rows.append([f"{one['set']}, {arm}", *cells, told, won])
     show(TITLE, header, rows)
     return (
-        "Test score of the tuned vectors by the number of labelled rows: accuracy of nearest neighbours among the"
-        f" labelled items, or nDCG@10; means over {options.seeds} draws of the first rows and of the pool. In"
-        " brackets the lead over random choices, and its standard deviation over the draws. How candidates are"
-        " picked was settled on hwu64, hint3, amazon-google and medquad, which are not in the table.\n\n"
-        + markdown(header, rows)
+        "Test score of the tuned vectors by the number of labelled rows: accuracy of nearest neighbours among"
+        f" the labelled items, or nDCG@10; means over {options.seeds} draws of the first rows and of the"
+        " pool. In brackets the lead over random choices, and its standard deviation over the draws. How"
+        " candidates are picked was settled on hwu64, hint3, amazon-google, cosqa and medquad, which are not"
+        " in the table.\n\n" + markdown(header, rows)
     )
 
 

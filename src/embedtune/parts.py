@@ -49,7 +49,7 @@ def spots_of(dataset: Dataset, found: Collected, judged: Judged, choice: Choice 
 
 
 def in_every_metric(choice: Choice, found: Collected, judged: Judged | None) -> Judged | None:
-    """Give what was judged out of fold in the task's other metrics too, those that rows have by themselves."""
+    """Give what was judged out of fold in the task's other metrics too, if rows have them by themselves."""
     fold, shown = choice.folded, choice.shown
     names = [name for name in found.metrics if name != fold.metric and name not in TOGETHER]
     if judged is None or not names or shown.candidate is None:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 """float32, C-contiguous, (n, d); rows unit length where the similarity is cosine."""
 
+Halves = NDArray[np.float16]
+"""A table that is large, and kept in half precision."""
+
 Kind = Literal["query", "document"]
 Similarity = Literal["cosine", "dot"]
 Content = Literal["text", "id", "image"]

@@ -1,4 +1,4 @@
-"""Histories of several sources: items and users by id, what does not agree, and later interactions as the test."""
+"""Histories of several sources: items and users by id, what disagrees, later interactions as the test."""
 
 from __future__ import annotations
 

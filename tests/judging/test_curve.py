@@ -75,3 +75,12 @@ def test_the_gain_can_not_pass_its_bound():
 def test_what_is_no_curve_is_refused(sizes, gains):
     with pytest.raises(UserError):
         learning_curve(sizes, gains)
+
+
+def test_a_curve_that_may_end_here_is_inside_and_new_rows_widen_by_the_root_of_two():
+    found = learning_curve(SIZES, rows_of(SIZES))
+    for one in found.forecasts:
+        assert one.more_ci95[0] <= 0 <= one.more <= one.more_ci95[1]
+        assert one.ci95[0] <= found.at(400) - 2**0.5 * (found.gains[-1] - found.ci95[-1][0]) + 0.005
+        assert one.ci95[1] >= one.gain + 2**0.5 * (found.ci95[-1][1] - found.gains[-1]) - 0.005
+    assert learning_curve(SIZES, rows_of(SIZES), bound=0.13).forecasts[1].ci95[1] <= 0.13

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedtune.judging.folded import Folded
+from embedtune.judging.folded import Again, Folded
 from embedtune.judging.recommended import Recommended, Split
 from embedtune.transforms import Identity, Pooled, Pooling
+from embedtune.tuners.base import Budget
 from embedtune.tuners.interactions import Interactions
 from embedtune.tuners.ladder_recommendation import ladder
 
@@ -123,3 +124,14 @@ def test_the_ladder_beats_the_base_where_groups_hold() -> None:
         score = problem.evaluate(fitted, rows_, one.train, metrics)["recall@5"].mean()
         assert score > 0.9 if "factors" in candidate.name else score >= base - 0.1
     assert names == ["pooling", "factors (EASE)", "factors (next)"]
+
+
+def test_no_map_of_a_fold_is_kept_and_each_is_fitted_again_to_the_same() -> None:
+    folded = Folded(Recommended(many()), metric="recall@5", seed=0)
+    candidate = next(one for one in ladder(folded, []) if one.rung == 2)
+    folded.run(candidate, Budget())
+    assert all(isinstance(one, Again) for one in candidate.fitted)
+    again = np.concatenate(
+        [folded.score(folded.fitted(candidate, 1.0, i), i) for i in range(len(folded.rounds))]
+    )
+    np.testing.assert_array_equal(candidate.scores[0], again)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +70,7 @@ def interactions(
     """Give the interactions of some splits; users have the same number whatever the split."""
     table = dataset.interactions
     coded = table["user"].combine_chunks().dictionary_encode()
-    names: list[str] = coded.dictionary.to_pylist()
+    names: list[Any] = coded.dictionary.to_pylist()
     number = np.argsort(np.array(sorted(range(len(names)), key=names.__getitem__), np.int64))
     kept = pc.is_in(table["split"], pa.array(splits, pa.string())).to_numpy()
     table = table.filter(pa.array(kept))

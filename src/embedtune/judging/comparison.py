@@ -100,7 +100,7 @@ class Judged:
         )
 
     def gain(self, rows: NDArray[np.bool_] | None = None, metric: str | None = None) -> Gain | None:
-        """Gain on all that counts or on some rows, in the metric that decides or another; None without rows."""
+        """Gain on all that counts or on some rows, in the deciding metric or another; None without rows."""
         base, tuned = (side[metric or self.metric] for side in (self.base, self.tuned))
         rows = self.whole if rows is None else rows
         found = gain_of((tuned - base)[rows], self.groups[rows], self.seed)

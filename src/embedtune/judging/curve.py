@@ -109,7 +109,9 @@ def learning_curve(
     -----
     ``gain(n) = a - b n^-c`` with b >= 0, by weighted least squares in a and b for each of a grid of
     exponents. Sizes share their judged rows, so their errors go together; the bootstrap over rows
-    keeps that. What it cannot see is whether the law holds beyond the labels there are.
+    keeps that. What it cannot see is whether the law holds beyond the labels there are: a map may have
+    learned all that it can, so the lower ends are never above those of a curve that is flat from here on.
+    Forecasts are for as many *new* rows: their intervals are wider by the root of two.
 
     References
     ----------
@@ -141,10 +143,21 @@ def learning_curve(
         return float(low), float(high)
 
     forecasts = []
+    now = at(1)
+    flat = _new_rows(float(now[0]), interval(now))[0]
     for times in TIMES:
-        later, more = at(times), at(times) - at(1)
+        later, more = at(times), at(times) - now
+        low, high = _new_rows(float(later[0]), interval(later))
+        high = high if bound is None else min(high, max(bound, float(later[0])))
+        least, most = _new_rows(float(more[0]), interval(more))
         forecasts.append(
-            Forecast(int(times * x[-1]), float(later[0]), interval(later), float(more[0]), interval(more))
+            Forecast(
+                int(times * x[-1]),
+                float(later[0]),
+                (min(low, flat), high),
+                float(more[0]),
+                (min(least, 0.0), most),
+            )
         )
     return Curve(
         [int(size) for size in x],
@@ -155,6 +168,12 @@ def learning_curve(
         float(c[0]),
         forecasts,
     )
+
+
+def _new_rows(centre: float, interval: tuple[float, float]) -> tuple[float, float]:
+    """Widen an interval of a mean over the rows that were judged to one of a mean over as many others."""
+    low, high = interval
+    return centre - 2**0.5 * max(centre - low, 0.0), centre + 2**0.5 * max(high - centre, 0.0)
 
 
 def _fit(n: Values, means: Values, error: Values) -> tuple[Values, Values, Values]:

@@ -16,7 +16,7 @@ from embedtune.errors import UserError, VectorError
 from embedtune.transforms.blocks import as_block, frozen, unit_length
 from embedtune.transforms.identity import Identity
 from embedtune.transforms.pooling import Pooling
-from embedtune.types import Vectors
+from embedtune.types import Halves, Vectors
 
 BLOCK = 8192
 """Rows mapped at a time."""
@@ -59,8 +59,8 @@ class ItemFactors:
     """
 
     ids: tuple[str, ...]
-    history: Vectors
-    found: Vectors
+    history: Vectors | Halves
+    found: Vectors | Halves
     content_history: Vectors
     content_found: Vectors
     width: int
@@ -122,7 +122,7 @@ class ItemFactors:
         return self._mixed(x, unit_length(y))
 
     def _factors(
-        self, x: Vectors, ids: Sequence[str] | None, table: Vectors, content: Vectors
+        self, x: Vectors, ids: Sequence[str] | None, table: Vectors | Halves, content: Vectors
     ) -> Iterator[tuple[slice, Vectors]]:
         if ids is not None and len(ids) != len(x):
             raise VectorError(f"{len(x)} vectors came with {len(ids)} ids", fix="give one id for each row")
@@ -194,26 +194,26 @@ class ItemFactors:
         )
 
 
-def _blocks(x: Vectors) -> list[slice]:
+def _blocks(x: Vectors | Halves) -> list[slice]:
     return [slice(start, start + BLOCK) for start in range(0, len(x), BLOCK)]
 
 
-def _longest(x: Vectors) -> float:
+def _longest(x: Vectors | Halves) -> float:
     x = x.astype(np.float32)
     return float(np.sqrt(np.einsum("ij,ij->i", x, x)).max(initial=0))
 
 
-def _frozen(x: Vectors) -> Vectors:
+def _frozen(x: Vectors | Halves) -> Vectors | Halves:
     """Give ``x`` read-only, in half precision where it is so, else as float32."""
     if x.dtype != np.float16:
-        return frozen(x)
-    view = np.ascontiguousarray(x).view()
+        return frozen(np.asarray(x, np.float32))
+    view: Halves = np.ascontiguousarray(x, np.float16).view()
     view.flags.writeable = False
     return view
 
 
 def _looked_up(
-    x: Vectors, rows: NDArray[np.int64], block: slice, table: Vectors, content: Vectors
+    x: Vectors, rows: NDArray[np.int64], block: slice, table: Vectors | Halves, content: Vectors
 ) -> Vectors:
     """Factors of a block of items: from the table where the row is known, else from content."""
     at = rows[block]

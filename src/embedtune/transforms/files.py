@@ -14,6 +14,9 @@ from safetensors.numpy import load_file, save_file
 from embedtune.errors import ArtifactError, UserError
 from embedtune.types import Transform
 
+DTYPES = (np.float32, np.float16, np.int64, np.uint8)
+"""What the tensors of transforms may be made of."""
+
 
 def save_tensors(tensors: dict[str, NDArray[Any]], path: Path) -> None:
     """Write ``tensors`` as safetensors with mode 0644, the same bytes each time.
@@ -82,7 +85,7 @@ def load_transform(entry: dict[str, Any], folder: Path) -> Transform:
             fix="upgrade embedtune, or install the package that brings it",
         )
     tensors = load_tensors(path)
-    wrong = sorted(name for name, t in tensors.items() if t.dtype not in (np.float32, np.int64, np.uint8))
+    wrong = sorted(name for name, t in tensors.items() if t.dtype not in DTYPES)
     if wrong:
         raise ArtifactError(f"tensors of an unexpected dtype: {', '.join(wrong)}", where=str(path))
     try:

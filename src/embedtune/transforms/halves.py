@@ -11,7 +11,7 @@ BLOCK = 4096
 """Rows turned at a time."""
 
 _TOP = 14
-"""The largest number gets this power of two: far from the end of the range, and small ones keep their digits."""
+"""The power of two that the largest number gets: far from the end, and small ones keep their digits."""
 
 
 def scale_of(x: Vectors) -> float:

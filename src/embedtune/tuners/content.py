@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.mapped import release
-from embedtune.types import Vectors
+from embedtune.types import Halves, Vectors
 
 BLOCK = 4096
 """Items read at a time, as they may be memory-mapped."""
 
 
 def content_maps(
-    items: Vectors, rows: NDArray[np.int64], targets: tuple[Vectors, ...], penalty: float
+    items: Vectors, rows: NDArray[np.int64], targets: tuple[Vectors | Halves, ...], penalty: float
 ) -> tuple[Vectors, ...]:
     """Ridge regressions from content to several tables of vectors.
 

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from embedtune.transforms.pooling import Pooling
 from embedtune.tuners.cooccurrence import found
 from embedtune.tuners.interactions import Interactions
-from embedtune.types import Vectors
+from embedtune.types import Halves, Vectors
 
 BLOCK = 5_000
 """Interactions pooled at a time, in whole users."""
@@ -25,7 +25,7 @@ MOST = 2_000_000
 
 def next_item_vectors(
     train: Interactions,
-    history: Vectors,
+    history: Vectors | Halves,
     pooling: Pooling,
     *,
     ahead: float = 4.0,
@@ -80,7 +80,7 @@ def next_item_vectors(
     return cross
 
 
-def mix(second: Vectors, history: Vectors, share: float, moment: NDArray[np.float64]) -> None:
+def mix(second: Vectors, history: Vectors | Halves, share: float, moment: NDArray[np.float64]) -> None:
     """Make ``second`` (N, r), in place, ``(1 - share) found(history) + share second``.
 
     Both parts are scaled so that the histories of which ``moment`` (r, r) is the second moment score alike
@@ -97,7 +97,7 @@ def mix(second: Vectors, history: Vectors, share: float, moment: NDArray[np.floa
         second[block] += np.float32(1 - share) * found(history[block].astype(np.float32))
 
 
-def pooled_moment(weights: csr_matrix, history: Vectors) -> NDArray[np.float64]:
+def pooled_moment(weights: csr_matrix, history: Vectors | Halves) -> NDArray[np.float64]:
     """Second moment (r, r) of the pooled histories that ``weights`` (users, N) make of ``history`` (N, r)."""
     moment = np.zeros((history.shape[1], history.shape[1]))
     start, indptr = 0, weights.indptr

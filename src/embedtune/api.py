@@ -49,7 +49,7 @@ from embedtune.tuners.base import Budget
 from embedtune.types import Encoder
 from embedtune.weights import RUNGS
 from embedtune.weights.processes import join
-from embedtune.weights.reach import check_base, check_checkpoint, rung_of
+from embedtune.weights.reach import check_base, check_checkpoint, rung_of, with_distil
 
 Progress = Callable[[str, int, int], None]
 
@@ -72,6 +72,7 @@ def fine_tune(
     writer: QueryWriter | None = None,
     teacher: Any = None,
     queries: Sequence[str] | str | Path = (),
+    distil: float | None = None,
     keep: float | None = None,
     same_at: float | None = None,
     precision: float | None = None,
@@ -128,6 +129,9 @@ def fine_tune(
         :func:`embedtune.teachers.open_teacher`. Its labels train and never judge.
     queries : sequence of str, or path
         With ``teacher``: texts of more queries without labels, or a file of them.
+    distil : float, optional
+        With ``teacher`` and a method that tunes weights: share of the loss, from 0 to 1, that follows the
+        teacher's scores of several documents a query, of labelled queries too; 0 unless given.
     keep : float, optional
         Share, from 0 to 1, of the neighbours of some 300 general sentences that the map has to keep, or of
         items of the data where the base reads no texts. Each candidate is followed only so far before it is
@@ -180,6 +184,7 @@ def fine_tune(
     started = time.monotonic()
     limit = Budget(None if budget is None else started + seconds(budget), progress)
     rung = rung_of(method, layers)  # an unknown method is told before any work
+    rung = with_distil(rung, distil, taught=teacher is not None)
     kept = None if checkpoint is None else Path(checkpoint).expanduser()
     check_checkpoint(kept, weights=rung is not None or budget is not None, resume=resume)
     keep, dims, slices = checked_share(keep), checked_dims(dims, most_bytes), as_names(slices)
@@ -217,7 +222,7 @@ def fine_tune(
             encoder=encoder,
             training=training,
             queries=queries,
-            scores_serve=rung is not None or budget is not None,
+            scores_serve=bool(distil),
             progress=progress,
         )
     found = collect(dataset, encoder, test=test, progress=progress)
@@ -313,6 +318,7 @@ def fine_tune(
             most_bytes=most_bytes,
             layers=layers,
             teacher=None if knows is None else knows.name,
+            distil=distil,
         ),
     )
 

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune import fine_tune, load
 from embedtune.data import read
+from embedtune.errors import UserError
 from embedtune.weights import methods as settings
 from embedtune.weights.material.lessons import Lessons
 from embedtune.weights.material.nested import Nested
@@ -29,10 +30,11 @@ def lessons(most: int) -> Lessons:
 
 
 def test_candidates_are_filled_up_and_the_best_is_always_there() -> None:
-    place, texts, logits = lessons(4).of(np.array([2, 1, 0]), np.random.default_rng(0))
+    place, texts, logits, sure = lessons(4).of(np.array([2, 1, 0]), np.random.default_rng(0))
     assert place.tolist() == [0, 2]  # one candidate teaches nothing
     assert texts.tolist() == [[100, 105, 100, 100], [102, 105, 101, 103]]
     assert logits.tolist() == [[0, -2, -np.inf, -np.inf], [3, 2, 0.5, -1]]
+    assert sure == pytest.approx([1 / (1 + np.exp(-2)), 1 / np.exp([0, -1, -2.5, -4]).sum()])
     drawn = {tuple(lessons(2).of(np.array([0]), np.random.default_rng(i))[1][0].tolist()) for i in range(20)}
     assert drawn == {(102, 105), (102, 101), (102, 103)}
 
@@ -138,7 +140,20 @@ def test_a_teacher_joins_the_training_of_weights(deep_model: Path, rows: list[di
     asked = vectors[[one["document"] for one in judged]]
     teacher = {"queries": (dataset.query_texts, asked), "documents": (dataset.document_texts, vectors)}
     fewer = replace(dataset, qrels=dataset.qrels.filter(kept))
-    found = fine_tune(base_model=str(deep_model), data=fewer, method="full", teacher=teacher)
+    found = fine_tune(base_model=str(deep_model), data=fewer, method="full", teacher=teacher, distil=0.2)
     assert found.verdict.made["labels"] == 110
     assert found.verdict.labels == 110
     assert found.verdict.tuned.overall > found.verdict.base.overall + 0.3
+
+
+def test_what_cannot_follow_scores_is_refused(rows: list[dict[str, str]], deep_model: Path) -> None:
+    for given, said in (
+        ({"distil": 0.2, "method": "full"}, "and there is no teacher"),
+        ({"distil": 0.2, "teacher": str(deep_model)}, "only methods that tune weights follow"),
+        (
+            {"distil": 2, "method": "full", "teacher": str(deep_model)},
+            "distil is 2; give a share",
+        ),
+    ):
+        with pytest.raises(UserError, match=said):
+            fine_tune(base_model=str(deep_model), data=rows, **given)

@@ -63,6 +63,8 @@ def test_listwise_by_hand() -> None:
     assert loss.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), rel=1e-5)
     loss.backward()
     np.testing.assert_allclose(similarity.grad, [[10 * (0.5 - 0.75), 10 * (0.5 - 0.25), 0]], atol=1e-5)
+    twice = listwise(similarity, logits, 10.0, torch.tensor([2.0]))
+    assert twice.item() == pytest.approx(2 * loss.item(), rel=1e-6)
     same = torch.tensor([[math.log(3.0) / 10, 0.0, 5.0]])
     assert listwise(same, logits, 10.0).item() == pytest.approx(0.0, abs=1e-6)
 

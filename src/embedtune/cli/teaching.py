@@ -28,6 +28,10 @@ Unlabelled = Annotated[
         "--queries", metavar="FILE", help="With --teacher: more queries without labels, one a line."
     ),
 ]
+Distil = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", help="With --teacher: how much tuned weights follow its scores, 0 to 1."),
+]
 
 
 def behind_an_api(model: str, api_base: str | None) -> bool:

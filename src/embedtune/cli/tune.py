@@ -28,7 +28,7 @@ from embedtune.cli.options import (
 )
 from embedtune.cli.output import Output
 from embedtune.cli.progress import StageProgress
-from embedtune.cli.teaching import Teacher, TeacherApiBase, Unlabelled, only_teacher_pays, teaching
+from embedtune.cli.teaching import Distil, Teacher, TeacherApiBase, Unlabelled, only_teacher_pays, teaching
 from embedtune.cli.verdict import show_verdict
 from embedtune.cli.writing import (
     ApiTimeout,
@@ -84,6 +84,7 @@ def tune(
     teacher: Teacher = None,
     teacher_api_base: TeacherApiBase = None,
     queries: Unlabelled = None,
+    distil: Distil = None,
     keep: Annotated[
         float | None,
         typer.Option(
@@ -202,6 +203,7 @@ def tune(
             force=force,
             slices=slices,
             **taught,
+            distil=distil,
             keep=keep,
             same_at=same_at,
             precision=precision,

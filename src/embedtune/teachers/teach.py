@@ -2,7 +2,7 @@
 
 A query without labels gets the document that the teacher thinks best, as a label in the split ``"made"``
 that counts as much as the teacher is probably right. How often it is right is seen on the queries that
-people labelled. All its scores are kept beside, for the methods that change weights.
+people labelled. All its scores are kept beside: weights can follow them.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def teach(
     queries : sequence of str, or path
         Texts of more queries without labels, or a file of them, see :func:`embedtune.data.pool.read_pool`.
     scores_serve : bool
-        Whether scores of labelled queries are of use by themselves, as they are where weights are tuned.
+        Whether scores of labelled queries are of use by themselves: weights may follow them.
     progress : callable, optional
         Called with (stage, done, total).
 
@@ -82,7 +82,7 @@ def teach(
         raise DataError(
             "every query has judgements, so there is nothing for the teacher to label",
             where=dataset.source,
-            fix="give queries without labels (--queries FILE), or tune weights, which use all its scores",
+            fix="give queries without labels (--queries FILE), or have weights follow its scores (--distil)",
         )
     shown = replace(
         dataset, qrels=dataset.qrels.filter(pc.is_in(dataset.qrels["split"], pa.array(training, pa.string())))

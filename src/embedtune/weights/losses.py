@@ -85,7 +85,9 @@ def contrastive(vectors: torch.Tensor, alike: torch.Tensor, scale: float) -> tor
     return each.sum() / (count > 0).sum().clamp(min=1)
 
 
-def listwise(similarity: torch.Tensor, logits: torch.Tensor, scale: float) -> torch.Tensor:
+def listwise(
+    similarity: torch.Tensor, logits: torch.Tensor, scale: float, weight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Kullback-Leibler divergence of a teacher's softmax over each query's candidates from that of the model.
 
     Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), section 2, over documents. Of the losses that follow a
@@ -101,11 +103,14 @@ def listwise(similarity: torch.Tensor, logits: torch.Tensor, scale: float) -> to
         fewer candidates.
     scale : float
         Inverse temperature of ``similarity``.
+    weight : float32 tensor of shape (b,), optional
+        How much each query counts.
     """
     missing = torch.isneginf(logits)
     wanted = torch.log_softmax(logits.masked_fill(missing, NEVER), dim=1)
     given = torch.log_softmax((scale * similarity).masked_fill(missing, NEVER), dim=1)
-    return (wanted.exp() * (wanted - given)).sum() / max(len(logits), 1)
+    each = (wanted.exp() * (wanted - given)).sum(dim=1)
+    return (each if weight is None else weight * each).sum() / max(len(logits), 1)
 
 
 def nested(

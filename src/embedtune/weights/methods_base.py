@@ -57,8 +57,8 @@ class Method:
     """Whether weights train under the adapter of the base's vectors, see :mod:`embedtune.weights.head`."""
     layers: int = 0
     """Top layers that are trained; 0 for all."""
-    distil: float = 0.5
-    """Share of the loss that follows a teacher's scores, where there is a teacher; from 0 to 1."""
+    distil: float = 0.0
+    """Share of the loss that follows a teacher's scores, from 0 to 1; its labels train in any case."""
     candidates: int = 8
     """Documents of a query whose scores are followed in a step."""
     matryoshka: tuple[int, ...] = ()

@@ -76,6 +76,26 @@ def rung_of(method: str, layers: int | None) -> Method | None:
     return None
 
 
+def with_distil(method: Method | None, distil: float | None, *, taught: bool) -> Method | None:
+    """Give the method that follows a teacher's scores with a share of its loss.
+
+    Raises
+    ------
+    UserError
+        When the share is none from 0 to 1, or there is no teacher, or no method that tunes weights.
+    """
+    if distil is None:
+        return method
+    if not 0 <= distil <= 1:
+        raise UserError(f"distil is {distil}", fix="give a share from 0 to 1")
+    if not taught:
+        raise UserError("distil is for a teacher's scores, and there is no teacher", fix="name one")
+    if method is None:
+        fix = f"take method {', '.join(RUNGS)}, or leave distil out: its labels train in any case"
+        raise UserError("only methods that tune weights follow a teacher's scores", fix=fix)
+    return replace(method, distil=distil)
+
+
 def check_checkpoint(folder: Path | None, *, weights: bool, resume: bool) -> None:
     """Refuse to go on from nothing, and to begin anew where an unfinished training is kept.
 

@@ -24,13 +24,18 @@ class Lessons:
 
     def __init__(self, taught: csr_matrix, numbers: Rows, most: int) -> None:
         self._lists: list[tuple[Rows, NDArray[np.float32]]] = []
-        for start, end in zip(taught.indptr[:-1], taught.indptr[1:], strict=True):
+        self._sure = np.zeros(taught.shape[0], np.float32)
+        for row, (start, end) in enumerate(zip(taught.indptr[:-1], taught.indptr[1:], strict=True)):
             columns, logits = taught.indices[start:end], taught.data[start:end]
             order = np.lexsort((columns, -logits))
             self._lists.append((numbers[columns[order]].astype(np.int64), logits[order].astype(np.float32)))
+            if len(logits):
+                self._sure[row] = 1 / np.exp(logits - logits.max()).sum()
         self.most = max(most, 2)
 
-    def of(self, queries: Rows, rng: np.random.Generator) -> tuple[Rows, Rows, NDArray[np.float32]]:
+    def of(
+        self, queries: Rows, rng: np.random.Generator
+    ) -> tuple[Rows, Rows, NDArray[np.float32], NDArray[np.float32]]:
         """Give the queries that have a lesson, their candidates, and the teacher's logits.
 
         Parameters
@@ -48,6 +53,8 @@ class Lessons:
             Numbers of the candidates' texts; where there are fewer than k, the first one again.
         logits : float32 array of shape (c, k)
             Minus infinity where there are fewer.
+        sure : float32 array of shape (c,)
+            How probable the teacher's first is among all that it scored.
         """
         place = np.array([i for i, row in enumerate(queries) if len(self._lists[row][0]) > 1], np.int64)
         texts = np.empty((len(place), self.most), np.int64)
@@ -59,4 +66,4 @@ class Lessons:
                 taken = np.r_[0, 1 + rng.permutation(len(own) - 1)[: self.most - 1]]
             texts[at] = own[0]
             texts[at, : len(taken)], logits[at, : len(taken)] = own[taken], scores[taken]
-        return place, texts, logits
+        return place, texts, logits, self._sure[queries[place]]

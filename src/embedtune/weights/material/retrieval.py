@@ -137,7 +137,8 @@ class RetrievalMaterial:
                 return labels
             candidates = self._head.documents(vectors[third.to(on)]).reshape(*lesson[1].shape, -1)
             similarity = torch.einsum("id,ikd->ik", queries[torch.from_numpy(lesson[0]).to(on)], candidates)
-            followed = listwise(similarity, torch.from_numpy(lesson[2]).to(on), self._scale)
+            logits, sure = (torch.from_numpy(part).to(on) for part in lesson[2:])
+            followed = listwise(similarity, logits, self._scale, sure)
             return (1 - self.method.distil) * labels + self.method.distil * followed
 
         return Step(rows, loss)

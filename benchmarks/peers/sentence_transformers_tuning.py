@@ -65,7 +65,7 @@ class TimedRun:
         path = self.folder / "time.json"
         return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
 
-    def callback(self, total: int) -> Any:
+    def callback(self) -> Any:
         """Give what the trainer calls."""
         from transformers import TrainerCallback
 
@@ -77,16 +77,17 @@ class TimedRun:
             def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
                 control.should_training_stop |= state.global_step == run.stop_after
 
-            def write(self, state: Any) -> None:
+            def write(self, state: Any, total: int) -> None:
                 cpu = before + time.process_time() - began
                 figures = {"step": state.global_step, "total": total, "cpu": cpu}
                 (run.folder / "time.json").write_text(json.dumps(figures), "utf-8")
 
             def on_save(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-                self.write(state)
+                self.write(state, state.max_steps)
 
             def on_train_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-                self.write(state)
+                stopped = state.global_step == run.stop_after
+                self.write(state, state.max_steps if stopped else state.global_step)
 
         return Clock()
 
@@ -148,7 +149,7 @@ def _fit(
             args=arguments,
             train_dataset=rows,
             loss=getattr(losses, loss)(model),
-            callbacks=[run.callback(steps)] if run else None,
+            callbacks=[run.callback()] if run else None,
         )
         trainer.train(resume_from_checkpoint=run.begun if run else None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -217,13 +218,18 @@ class TransformerTower:
 
         Layer by layer, as they are alike: one is compiled, and the rest reuse it.
         """
+        # the compiler looks for gradients of what has none, here and whenever it compiles for another shape
+        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")
         for layer in self._trained_layers():
             layer.compile(dynamic=True, backend=backend)
         self.compiled = True
         kept = {name: p.grad for name, p in self.trained().items()}
         try:
+            some = np.arange(min(2, len(self.tokens.lengths)))
+            with torch.no_grad():
+                self(some)
             with torch.enable_grad():
-                self(np.arange(min(2, len(self.tokens.lengths)))).sum().backward()  # type: ignore[no-untyped-call]
+                self(some).sum().backward()  # type: ignore[no-untyped-call]
         except Exception as error:  # noqa: BLE001 - whatever a compiler of the day raises
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             log.warning("the layers run without being compiled: %s", reason)

@@ -12,7 +12,7 @@ import pytest
 
 import embedtune
 from embedtune import Tuned, evaluate, fine_tune
-from embedtune.api import seconds
+from embedtune.asked import seconds
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import ArtifactError, DataError, ModelNotFound, UserError
 from embedtune.transforms import Identity

@@ -6,9 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from embedtune.api import evaluate, fine_tune
+    from embedtune.api import fine_tune
     from embedtune.artifact import Tuned, load
     from embedtune.data.dataset import Dataset
+    from embedtune.evaluation import evaluate
     from embedtune.judging.verdict import Verdict
     from embedtune.stores.applying import apply
 
@@ -17,7 +18,7 @@ _HOMES = {
     "Tuned": "embedtune.artifact",
     "Verdict": "embedtune.judging.verdict",
     "apply": "embedtune.stores.applying",
-    "evaluate": "embedtune.api",
+    "evaluate": "embedtune.evaluation",
     "fine_tune": "embedtune.api",
     "load": "embedtune.artifact",
 }

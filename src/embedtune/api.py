@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -11,32 +9,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from embedtune.artifact import Tuned
+from embedtune.asked import check_method, check_metric, check_slices, seconds
 from embedtune.chosen import Chosen, choose_of_all
-from embedtune.collect import HELD_OUT, Collected, collect
+from embedtune.collect import HELD_OUT, collect
 from embedtune.collect.probes import probes_of
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
 from embedtune.data.pairs import made_labels, pairs_from_structure
-from embedtune.data.slices import as_names, slice_values
+from embedtune.data.slices import as_names
 from embedtune.data.written import QueryWriter
-from embedtune.decision import Clock, classifier, judge, on_test
+from embedtune.decision import Clock, classifier, judge
 from embedtune.encoders import load_encoder
-from embedtune.errors import DataError, MissingExtra, UserError
-from embedtune.judging.classified import MULTI, SINGLE
-from embedtune.judging.comparison import Gain
-from embedtune.judging.correlation import CORRELATIONS
+from embedtune.errors import DataError, UserError
 from embedtune.judging.keeping import Keep, checked_share
 from embedtune.judging.labelled import MAP_AT_ONCE, POOL
-from embedtune.judging.metrics import parse_metric
-from embedtune.judging.slices import slice_gains, slices_of
-from embedtune.judging.verdict import FEWEST, Evaluation
+from embedtune.judging.slices import slices_of
+from embedtune.judging.verdict import FEWEST
 from embedtune.memory import check_memory, limited
-from embedtune.models import open_model
-from embedtune.parts import Sliced, spots_of
+from embedtune.parts import Sliced
 from embedtune.reference import Reference
 from embedtune.sameness import check_sameness, threshold_of
 from embedtune.settings import settings_of
@@ -44,10 +36,8 @@ from embedtune.sizes import Dims, checked_dims, widths, with_sizes
 from embedtune.teachers import open_teacher
 from embedtune.teachers.teach import teach
 from embedtune.transforms import Identity
-from embedtune.tuners import TUNERS
 from embedtune.tuners.base import Budget
 from embedtune.types import Encoder
-from embedtune.weights import RUNGS
 from embedtune.weights.processes import join
 from embedtune.weights.reach import check_base, check_checkpoint, rung_of, with_distil
 
@@ -198,10 +188,10 @@ def fine_tune(
 
     dataset = _labels(data, unlabelled, writer, task, roles, slices, progress)
     dataset, test = _with_test(dataset, test, task=task, roles=roles, slices=slices)
-    _checked_method(dataset, method)
+    check_method(dataset, method)
     checked_dims(dims, most_bytes, dataset.task)
-    _checked_metric(dataset, metric)
-    _checked_slices(dataset, slices)
+    check_metric(dataset, metric)
+    check_slices(dataset, slices)
     check_sameness(dataset, same_at, precision)
     clock.stop("read")
 
@@ -323,117 +313,6 @@ def fine_tune(
     )
 
 
-def evaluate(
-    data: Any,
-    *,
-    model: Tuned | str | Path | Encoder,
-    against: Tuned | str | Path | Encoder | None = None,
-    split: str = HELD_OUT,
-    metric: str | None = None,
-    seed: int = 0,
-    slices: Sequence[str] = (),
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Judge a model on a split of labelled data, against another one.
-
-    Parameters
-    ----------
-    data : path, list of dicts, DataFrame, Arrow table or Dataset
-        Whatever :func:`embedtune.data.read` reads.
-    model : Tuned, Encoder, str or pathlib.Path
-        What is judged; a name or path is loaded, an artifact's folder as an artifact.
-    against : Tuned, Encoder, str or pathlib.Path, optional
-        What it is compared with; the model's own base unless given. Where the weights were tuned and the
-        model that they come from is not found by its name, that is the tuned weights without a map.
-    split : str
-        The judgements that count. Where the data has but one split, that one is taken.
-    metric : str, optional
-        What is compared; the task's own by default, see :func:`fine_tune`.
-    seed : int
-        Seed of interval and test.
-    slices : sequence of str
-        Columns by whose values the result is given too, see :func:`fine_tune`.
-    progress : callable, optional
-        Called with (stage, done, total).
-
-    Raises
-    ------
-    DataError
-        When there is no such split.
-    """
-    slices = as_names(slices)
-    dataset = read(data, slices=slices)
-    _checked_slices(dataset, slices)
-    _checked_metric(dataset, metric)
-    judged = open_model(model)
-    other = _origin(judged) if against is None else open_model(against)
-    if split not in dataset.splits:
-        if len(dataset.splits) != 1:
-            raise DataError(
-                f"there is no split called {split!r}", fix=f"choose from {', '.join(dataset.splits)}"
-            )
-        split = dataset.splits[0]
-    found = _judging(dataset, judged.encoder, split, progress)
-    metric = metric or found.metrics[0]
-    result = on_test(found, Identity(), judged.transform, metric, seed)
-    if other is not None:
-        compared = _judging(dataset, other.encoder, split, progress)
-        result = result.against(on_test(compared, Identity(), other.transform, metric, seed))
-    gain = result.gain() or Gain(0.0, (0.0, 0.0), 1.0, 0)
-    parts = slices_of(dataset, slices, found.test_from)
-    return Evaluation(
-        dataset.task,
-        metric,
-        result.side("base"),
-        result.side("tuned"),
-        gain.gain,
-        gain.ci95,
-        gain.p_value,
-        result.gains(),
-        result.examples(best=True),
-        result.examples(best=False),
-        judged_on=f"split '{split}'",
-        slices=slice_gains(result, {name: mask & result.whole for name, mask in parts.items()}),
-        weak_spots=spots_of(dataset, found, result, None),
-    )
-
-
-def seconds(budget: str | float) -> float:
-    """Read a time such as ``"10m"``, ``"90s"``, ``"1.5h"``, or a number of seconds.
-
-    Raises
-    ------
-    UserError
-        When it is no time, or not above zero.
-
-    Examples
-    --------
-    >>> seconds("10m")
-    600.0
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", str(budget))
-    value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
-    if value <= 0:
-        raise UserError(
-            f"the budget {budget!r} is no time above zero", fix="write for example '10m' or '90s'"
-        )
-    return value
-
-
-def _origin(model: Tuned) -> Tuned | None:
-    """Give the model that tuned weights come from, where it can be found."""
-    origin = getattr(model.encoder, "tuned_from", None)
-    if origin is None:
-        return None
-    known: Encoder | None = getattr(model.encoder, "origin", None)  # of a model tuned in this process
-    if known is not None:
-        return Tuned(known)
-    with contextlib.suppress(UserError, MissingExtra):
-        encoder = load_encoder(origin["name"])
-        return Tuned(encoder) if encoder.fingerprint == origin["fingerprint"] else None
-    return None
-
-
 def _labels(
     data: Any,
     unlabelled: bool,
@@ -472,62 +351,3 @@ def _stored(url: str, base: Encoder, dataset: Dataset, progress: Progress | None
     from embedtune.stores.stored import StoredEncoder
 
     return StoredEncoder.of(url, base, dataset, progress=progress)
-
-
-def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress | None) -> Collected:
-    """Give the rows of one split as those that judge.
-
-    Where there is but that split, what the model was trained on is not known, and no stratum is told.
-    """
-    if set(dataset.splits) - {split, HELD_OUT}:
-        found = collect(dataset, encoder, test=split, progress=progress)
-        if found.test is not None:
-            return found
-    if dataset.task == "recommendation":
-        raise DataError(
-            "interactions are judged on what comes after them, and there is no split of that",
-            where=dataset.source,
-            fix="add the later interactions as split 'test'",
-        )
-    found = collect(dataset, encoder, test="none", progress=progress)
-    rows = np.arange(len(found.train))
-    return replace(
-        found,
-        test=found.train,
-        test_texts=found.train_texts,
-        test_rows=rows,
-        test_train=found.train.everything,
-        test_from=found.train_from,
-    )
-
-
-def _checked_slices(dataset: Dataset, slices: Sequence[str]) -> None:
-    """Refuse a column that cannot be used, before any work."""
-    for name in slices:
-        slice_values(dataset, name)
-
-
-def _checked_metric(dataset: Dataset, metric: str | None) -> None:
-    """Refuse a metric that the task does not have, before any work."""
-    if metric is None:
-        return
-    if dataset.task in ("retrieval", "recommendation"):
-        parse_metric(metric)
-        return
-    known = {"classification": (*SINGLE, *MULTI), "similarity": tuple(CORRELATIONS)}[dataset.task]
-    if metric not in known:
-        raise UserError(
-            f"there is no metric called {metric!r} for {dataset.task}",
-            fix=f"choose from {', '.join(dict.fromkeys(known))}",
-        )
-
-
-def _checked_method(dataset: Dataset, method: str) -> None:
-    """Refuse a method that is not for the task, before any work."""
-    tables = (TUNERS, RUNGS)
-    if method == "auto" or any(method in t and dataset.task in t.load(method).tasks for t in tables):
-        return
-    fitting = [name for table in tables for name in table if dataset.task in table.load(name).tasks]
-    raise UserError(
-        f"method {method!r} is not for {dataset.task}", fix=f"choose from auto, {', '.join(fitting)}"
-    )

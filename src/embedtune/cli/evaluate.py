@@ -57,8 +57,8 @@ def evaluate(
     With 95 % intervals, on documents seen and not seen in training.
     """
     output = Output(json)
-    from embedtune.api import evaluate as judge
     from embedtune.data import read
+    from embedtune.evaluation import evaluate as judge
     from embedtune.models import open_models
 
     started = time.monotonic()

@@ -46,9 +46,10 @@ def device_of(asked: str | None = None) -> torch.device:
         if not torch.cuda.is_available():
             raise UserError("torch finds no GPU", where=where, fix="choose cpu, or install torch with CUDA")
         count = torch.cuda.device_count()
-        if device.index is None:
+        index: int | None = device.index
+        if index is None:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % count)
-        elif device.index >= count:
+        elif index >= count:
             raise UserError(f"there is no {given}: torch finds {count}", where=where, fix="choose another")
     return device
 

@@ -48,7 +48,7 @@ class SpreadParts(Parts):
         super().__init__(tower, [self.all[number] for number in mine], whole=whole)
         starts = np.cumsum([0, *(len(part) for part in self.all)])
         places = [np.arange(starts[number], starts[number + 1]) for number in mine]
-        self.count = int(starts[-1])
+        self.count, self.width = int(starts[-1]), tower.dimension
         self.mine = torch.from_numpy(np.concatenate([*places, np.empty(0, np.int64)]).astype(np.int64))
         self.mine = self.mine.to(tower.device)
 
@@ -70,8 +70,7 @@ class SpreadParts(Parts):
             self.team.from_first(parameter.data)
         with self.team.together():
             own = super().forward()
-        device, width = self.mine.device, self.tower.dimension
-        vectors = torch.zeros(self.count, width, device=device)
+        vectors = torch.zeros(self.count, self.width, device=self.mine.device)
         if own is not None:
             vectors[self.mine] = own
         self.team.to_first(vectors)

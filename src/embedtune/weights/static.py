@@ -13,6 +13,7 @@ from torch import nn
 from embedtune.encoders.static import StaticEncoder
 from embedtune.manifest import write_json
 from embedtune.transforms.files import save_tensors
+from embedtune.weights.spread import Team
 from embedtune.weights.texts import Rows, Texts, Tokens
 from embedtune.weights.tower import Tell
 
@@ -40,7 +41,7 @@ class StaticTower:
         self.table = nn.Parameter(torch.empty(0, encoder.dimension))
         self.tokens = Tokens.of([])
         self.per_token = 8.0 * encoder.dimension
-        self.team = None  # one process is fast enough
+        self.team: Team | None = None  # one process is fast enough
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Give the rows that are trained."""

@@ -131,3 +131,26 @@ def test_seen_share_by_hand() -> None:
     # documents 0 and 1 have two queries; queries 0, 1, 2 have one of them, query 3 has document 2 alone
     relevance = csr_matrix(np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 1]], np.float32))
     assert seen_share(relevance) == 0.75
+
+
+def test_made_queries_are_never_held_out_and_near_duplicates_of_held_ones_do_not_train() -> None:
+    """Real queries 0-19 on a document each; made 20-39 say the same as those, 40-59 something else."""
+    documents = np.r_[np.arange(20), np.arange(20), np.arange(20)]
+    relevance = csr_matrix((np.ones(60, np.float32), (np.arange(60), documents)), shape=(60, 20))
+    groups = np.r_[np.arange(20), np.arange(20), np.arange(20, 40)]
+    made = np.arange(60) >= 20
+    found = folds(relevance, groups, made=made, seed=0)
+    assert sum(len(one.by_document) for one in found) == 20
+    for one in [*found, hold_out(relevance, groups, share=0.2, most=100, made=made, seed=0)]:
+        held = np.r_[one.by_query, one.by_document]
+        real = held[held < 20]
+        trained = np.flatnonzero(np.diff(one.train.indptr))
+        assert len(real)
+        assert not np.isin(groups[trained], groups[real]).any()
+        assert set(held) - set(real) == {
+            row + 20 for row in real
+        }  # their near-duplicates, and no other made one
+        gone = one.by_document[one.by_document < 20]
+        assert not np.isin(one.train.indices, gone).any()  # no label of any kind on those documents
+        others = [row + 40 for row in real if row not in gone]
+        assert np.isin(others, trained).all()

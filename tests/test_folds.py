@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
-from embedtune.data.splits import ENOUGH, MANY, Fold, folds, seen, seen_share
+from embedtune.data.splits import ENOUGH, MANY, Fold, folds, hold_out, seen, seen_share
 
 
 def relevance_of(n: int, documents: int, seed: int, extra: float = 0.5) -> csr_matrix:

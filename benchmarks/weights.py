@@ -26,8 +26,8 @@ SMALL = ("hint3", "trec6", "abt-buy", "amazon-google", "cisi", "cranfield", "sic
 STATIC = "wordllama-256"
 NOTE = (
     "Choice on held-out rows; test is scored once, (seen, unseen) where it has both. CPU s: all of fine_tune,"
-    " one thread, the base's vectors cached. The verdict has seen the test split, as fine_tune's does: that it"
-    " has the sign of the gain says nothing about it."
+    " one thread, the base's vectors cached. The verdict has seen the test split, as fine_tune's does: that"
+    " it has the sign of the gain says nothing about it."
 )
 TIME_NOTE = (
     "CPU seconds of one thread, both from texts alone. ~ is extrapolated from the steps that were run, and"

@@ -11,7 +11,7 @@ from typing import Any
 
 from results import OUT, kept, markdown, number, slug
 from sets import BASE, read_set
-from verdicts import agrees, short
+from verdicts import short
 
 from embedtune import fine_tune
 from embedtune.data import Dataset
@@ -26,7 +26,6 @@ HEADER = [
     "tuned",
     "gain, p",
     "verdict",
-    "agrees",
     "CPU s",
 ]
 
@@ -101,7 +100,6 @@ def _row(found: dict[str, Any]) -> list[str]:
         tuned,
         f"{found['gain']:+.3f}, {found['p_value']:.2g}",
         short(found["decision"]),
-        agrees(found["decision"], found["gain"], found["p_value"]),
         f"{found['cpu']:.0f}",
     ]
 

@@ -42,7 +42,7 @@ class Parts:
 
     def backward(self, wanted: torch.Tensor) -> None:
         """Add to the weights' gradients what ``wanted``, (n, d), the loss's gradient by the vectors, asks."""
-        pieces = torch.split(wanted, [len(part) for part in self.parts]) if self.parts else ()  # type: ignore[no-untyped-call]
+        pieces = torch.split(wanted, [len(part) for part in self.parts]) if self.parts else ()
         if self.whole:
             torch.autograd.backward(self._kept, pieces)
             self._kept = []

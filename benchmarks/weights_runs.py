@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from results import OUT, kept, markdown, number, slug
-from sets import BASE, read_set
-from verdicts import short
+from sets import BASE, read_set, without_test
+from verdicts import agrees, short
 
-from embedtune import fine_tune
-from embedtune.data import Dataset
+from embedtune import evaluate, fine_tune
+from embedtune.data import read
 
 HEADER = [
     "set",
@@ -26,31 +26,42 @@ HEADER = [
     "tuned",
     "gain, p",
     "verdict",
+    "agrees",
     "CPU s",
 ]
 
 
 def run(part: str, name: str, method: str, options: Any, base: str = BASE) -> dict[str, Any]:
-    """Tune weights on a set, and judge on its test split, once; what is kept of an earlier run is reused."""
+    """Tune weights on a set, and judge on its test split, once; what is kept of an earlier run is reused.
+
+    The verdict is given without a test label; test says what the map gains, shipped or refused.
+    """
     words = [name, method] if base == BASE else [name, base, method]
     path = OUT / part / f"{slug(' '.join(words))}.json"
 
     def make() -> dict[str, Any]:
-        dataset = read_set(name, options.data)
-        found = _tuned(dataset, base, method, options.budget, path.with_suffix(""))
+        found = _tuned(name, options.data, base, method, options.budget, path.with_suffix(""))
         return {"set": name, "method": method, "model": base, **found}
 
     return kept(path, make, reuse=not options.again)
 
 
-def _tuned(dataset: Dataset, base: str, method: str, budget: str | None, folder: Path) -> dict[str, Any]:
+def _tuned(name: str, data: Path, base: str, method: str, budget: str | None, folder: Path) -> dict[str, Any]:
     """Tune once, and give what came of it; the model is kept in ``folder``."""
     method, _, count = method.partition(":")
+    dataset = read_set(name, data)
+    known = without_test(dataset) if dataset.task == "retrieval" else read(data / name / "train.jsonl")
     wall, cpu = time.monotonic(), time.process_time()
     tuned = fine_tune(
-        base_model=base, data=dataset, method=method, layers=int(count) if count else None, budget=budget
+        base_model=base,
+        data=known,
+        method=method,
+        layers=int(count) if count else None,
+        budget=budget,
+        force=True,
     )
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
+    result = evaluate(dataset, model=tuned)
     shutil.rmtree(folder, ignore_errors=True)
     tuned.save(folder)
     verdict = tuned.verdict
@@ -60,11 +71,11 @@ def _tuned(dataset: Dataset, base: str, method: str, budget: str | None, folder:
         "decision": verdict.decision,
         "chosen": verdict.method,
         "reasons": verdict.reasons,
-        "base": asdict(verdict.base),
-        "tuned": asdict(verdict.tuned),
-        "gain": verdict.gain,
-        "ci95": verdict.ci95,
-        "p_value": verdict.p_value,
+        "base": asdict(result.base),
+        "tuned": asdict(result.tuned),
+        "gain": result.gain,
+        "ci95": result.ci95,
+        "p_value": result.p_value,
         "candidates": verdict.candidates,
         "seconds": verdict.seconds,
         "wall": wall,
@@ -100,6 +111,7 @@ def _row(found: dict[str, Any]) -> list[str]:
         tuned,
         f"{found['gain']:+.3f}, {found['p_value']:.2g}",
         short(found["decision"]),
+        agrees(found["decision"], found["gain"], found["p_value"]),
         f"{found['cpu']:.0f}",
     ]
 

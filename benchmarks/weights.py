@@ -27,11 +27,11 @@ SMALL = ("hint3", "trec6", "abt-buy", "amazon-google", "cisi", "cranfield", "sic
 STATIC = "wordllama-256"
 NOTE = (
     "Choice on held-out rows; test is scored once, (seen, unseen) where it has both. CPU s: all of fine_tune,"
-    " one thread, the base's vectors cached. Rows of demo, hint3 and nl2bash are of runs whose verdict had the"
-    " test split too; demo's was scored for two layers, then for three."
+    " one thread, the base's vectors cached. Rows of demo, hint3 and nl2bash are of runs whose verdict had"
+    " the test split too; demo's was scored for two layers, then for three."
 )
 FORCED_NOTE = (
-    "Whatever came of the weights is judged on test, refused or not; the verdict is given without its labels. "
+    "Whatever came of the weights is judged on test, refused or not; its labels play no part in the verdict. "
     + MEANING
 )
 TIME_NOTE = (

@@ -323,9 +323,11 @@ def lance_case(options: argparse.Namespace) -> Iterator[tuple[str, Look]]:
 
 @contextlib.contextmanager
 def chroma_case(options: argparse.Namespace) -> Iterator[tuple[str, Look]]:
-    """Serve Chroma; the reader asks for its collection anew each time."""
+    """Serve Chroma; the reader follows the pointer to the live collection each time."""
     import chromadb
     from chromadb.config import Settings
+
+    from embedtune.stores.chroma_pointer import follow
 
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -351,16 +353,10 @@ def chroma_case(options: argparse.Namespace) -> Iterator[tuple[str, Look]]:
             made.add(ids=names[first : first + 1000], embeddings=rows[first : first + 1000])
 
         def look() -> dict[str, bytes]:
-            for _ in range(100):  # between two renames there is none of the name, for a moment
-                try:
-                    live = client.get_collection("docs", embedding_function=None)
-                    break
-                except chromadb.errors.NotFoundError:
-                    time.sleep(0.02)
-            found = live.get(ids=names[::10], include=["embeddings"])
+            found = follow(client, "docs").get(ids=names[::10], include=["embeddings"])
             return {i: row.astype("f4").tobytes() for i, row in zip(*_sorted(found), strict=True)}
 
-        yield f"chroma://127.0.0.1:{port}/docs", look
+        yield f"chroma+pointer://127.0.0.1:{port}/docs", look
         server.terminate()
         server.wait()
 

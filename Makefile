@@ -41,7 +41,7 @@ fix: $(VENV)/.installed-dev ## mend what ruff can mend
 
 bench: $(VENV)/.installed-dev ## say how to run the benchmarks
 	@echo "The benchmarks take from minutes to hours, so none starts by itself (see benchmarks/README.md):"
-	@for script in compare trust similarity speed encoding memory; do echo "  $(BIN)/python benchmarks/$$script.py --help"; done
+	@for script in everything compare classification recommendation similarity trust speed weights apply; do echo "  $(BIN)/python benchmarks/$$script.py --help"; done
 
 docs: $(VENV)/.installed-dev ## build the documentation into site/
 	$(BIN)/python $(PIP) -c constraints.txt -e '.[docs]'

@@ -354,12 +354,12 @@ def test_a_hub_that_cannot_be_reached(run, monkeypatch):
 
 @pytest.mark.usefixtures("place")
 def test_a_disk_that_fills_up(run, monkeypatch):
-    from embedtune import artifact, files
+    from embedtune import artifact_files, files
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for owner, name in ((artifact, "write_stock"), (artifact.manifests, "write_json")):
+    for owner, name in ((artifact_files, "write_stock"), (artifact_files.manifests, "write_json")):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, full)
             command = ("tune", "data.jsonl", "--base", "vectors:v", "--out", "out")

@@ -50,7 +50,7 @@ def test_the_loss_is_the_adapters_of_mapped_vectors(asked: Callable[..., Any], t
     expected = LinearTuner(sides="both").fit(train_data, seed=0)
     batches: list[Any] = []
     plain = material._step
-    material._step = lambda batch: (batches.append(batch), plain(batch))[1]
+    material._step = lambda batch, seed: (batches.append(batch), plain(batch, seed))[1]
     step = material.steps(0)[0]()
     tower = tower_of(WARM, given.encoder)
     tower.read(material.texts, tmp_path)

@@ -15,8 +15,8 @@ from scipy.sparse import csr_matrix
 from embedtune.artifact import Tuned, load
 from embedtune.encoders import load_encoder
 from embedtune.errors import ArtifactError, UserError
-from embedtune.head import Head
-from embedtune.head_scorers import Both
+from embedtune.heads.head import Head
+from embedtune.heads.scorers import Both
 from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
 from embedtune.transforms import Linear

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from embedtune.artifact import Tuned, load
 from embedtune.encoders import load_encoder
-from embedtune.head import Head
+from embedtune.heads.head import Head
 from embedtune.judging.logistic import Logistic
 from embedtune.transforms import Chain, Identity, Int8, ItemDeltas, ItemFactors, Linear, then
 from embedtune.types import Transform, Vectors

@@ -24,7 +24,7 @@ from embedtune.transforms.pooling import latest_choices, pooled_history
 from embedtune.types import Encoder, Similarity, Transform, Vectors
 
 if TYPE_CHECKING:
-    from embedtune.head import Head
+    from embedtune.heads.head import Head
     from embedtune.judging.threshold import Threshold
 
 __all__ = ["Documents", "Hit", "Tuned", "load"]
@@ -62,7 +62,7 @@ class Tuned:
     manifest : dict
         What was saved or loaded last; empty before.
     head : Head, optional
-        A classifier of the tuned vectors, as :func:`embedtune.head_fitting.fit_head` fits it.
+        A classifier of the tuned vectors, as :func:`embedtune.heads.fitting.fit_head` fits it.
     threshold : Threshold, optional
         The similarity from which two texts are the same, as :func:`embedtune.sameness.threshold_of` gives it.
     reference : Reference, optional
@@ -274,7 +274,7 @@ class Tuned:
             raise UserError(
                 "this model has no classifier: it was not tuned on labelled texts",
                 fix="tune on data with labels (task='classification'), or fit one with "
-                "embedtune.head_fitting.fit_head and pass it as Tuned(..., head=...)",
+                "embedtune.heads.fitting.fit_head and pass it as Tuned(..., head=...)",
             )
         if isinstance(texts, str):
             raise UserError("texts is a single string", fix="give a list, [text]")

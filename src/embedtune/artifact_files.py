@@ -48,7 +48,7 @@ def write_artifact(tuned: Tuned, out: Path) -> dict[str, Any]:
         "stock_routed": stock.routed,
     }
     if tuned.head is not None:
-        from embedtune.head_files import save_head
+        from embedtune.heads.files import save_head
 
         written["head"] = save_head(tuned.head, out, written["dimension"])
     if tuned.threshold is not None:
@@ -103,7 +103,7 @@ def read_artifact(
             "seed": read.get("seed"),
         }
         if read.get("head"):
-            from embedtune.head_files import load_head
+            from embedtune.heads.files import load_head
 
             parts["head"] = load_head(read["head"], place, read["dimension"])
         if read.get("threshold"):

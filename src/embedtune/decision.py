@@ -28,7 +28,7 @@ from embedtune.tuners.forecast import forecast
 from embedtune.types import Transform
 
 if TYPE_CHECKING:
-    from embedtune.head import Head
+    from embedtune.heads.head import Head
 
 Values = NDArray[np.float64]
 
@@ -279,7 +279,7 @@ def classifier(
     rounds = choice.folded.rounds if choice is not None else problem.rounds(seed)
     if not rounds:
         return None
-    from embedtune.head_fitting import fit_head
+    from embedtune.heads.fitting import fit_head
 
     maps: list[Transform] = [Identity() for _ in rounds]
     if choice is not None and choice.shown.candidate is not None and not isinstance(shipped, Identity):

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.calibration import accuracy_curve
-from embedtune.head import Head
-from embedtune.head_choice import Key, choose
-from embedtune.head_scorers import Both, Scorer
+from embedtune.heads.calibration import accuracy_curve
+from embedtune.heads.choice import Key, choose
+from embedtune.heads.head import Head
+from embedtune.heads.scorers import Both, Scorer
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import STRENGTH, Logistic, fit_logistic
 from embedtune.judging.problem import Round
@@ -57,7 +57,7 @@ def fit_head(
     than before; and a map that has seen the labels makes it too sure of itself. So it is fitted to the
     vectors as they were, and goes back to them through the map's inverse, where there is one. A vote
     of the training items sees what the map did to neighbourhoods. What is taken says
-    :func:`~embedtune.head_choice.choose`.
+    :func:`~embedtune.heads.choice.choose`.
 
     Parameters
     ----------

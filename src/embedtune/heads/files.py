@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from embedtune.errors import ArtifactError, UserError
-from embedtune.head import Head
-from embedtune.head_scorers import Both
+from embedtune.heads.head import Head
+from embedtune.heads.scorers import Both
 from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
 from embedtune.manifest import AGAIN

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from embedtune.calibration import best_threshold, confidence, fit_temperature, probabilities
-from embedtune.head_scorers import pooled
+from embedtune.heads.calibration import best_threshold, confidence, fit_temperature, probabilities
+from embedtune.heads.scorers import pooled
 from embedtune.judging.compare import holm
 from embedtune.judging.logistic import STRENGTH
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import expit, log_softmax
 
-from embedtune.head_choice import USUAL, choose
-from embedtune.head_scorers import Both, pooled
+from embedtune.heads.choice import USUAL, choose
+from embedtune.heads.scorers import Both, pooled
 from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
 from embedtune.tuners.items import LabelledItems

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-import embedtune.head_fitting as fitting
-from embedtune.calibration import accuracy_curve, confidence, fit_temperature
+import embedtune.heads.fitting as fitting
 from embedtune.errors import UserError, VectorError
-from embedtune.head import Head
-from embedtune.head_fitting import fit_head
+from embedtune.heads.calibration import accuracy_curve, confidence, fit_temperature
+from embedtune.heads.fitting import fit_head
+from embedtune.heads.head import Head
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import Logistic, fit_logistic
 from embedtune.judging.voting import Voters

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.calibration import confidence, probabilities
 from embedtune.errors import UserError, VectorError
-from embedtune.head_scorers import Scorer, classes_of, scorer_from_state, scorer_state, width_of
+from embedtune.heads.calibration import confidence, probabilities
+from embedtune.heads.scorers import Scorer, classes_of, scorer_from_state, scorer_state, width_of
 from embedtune.transforms.blocks import as_block
 from embedtune.types import Vectors
 

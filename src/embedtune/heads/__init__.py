@@ -1,0 +1,1 @@
+"""Classifiers on top of vectors: fitted, calibrated, able to abstain, and kept as arrays."""

@@ -11,7 +11,7 @@ from scipy.sparse import identity
 
 from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
-from embedtune.tuners.passes import steps
+from embedtune.tuners.passes import EvenParts, steps
 
 
 def batches(queries: int, size: int) -> Batches:
@@ -58,3 +58,12 @@ def test_a_budget_that_is_over_takes_no_step_and_mines_no_more(monkeypatch: pyte
 
 def run(made: Batches, *, passes: int, least: int) -> Iterator[object]:
     return steps(made, passes=passes, least=least, rate=1.0, every=1, mine=lambda: None, budget=Budget())
+
+
+def test_parts_are_even_hold_every_row_once_and_are_shuffled_anew() -> None:
+    parts = EvenParts(10, 4, np.random.default_rng(0))
+    first, second = [list(parts) for _ in range(2)]
+    for one in (first, second):
+        assert [len(part) for part in one] == [3, 3, 2, 2]
+        assert sorted(np.concatenate(one)) == list(range(10))
+    assert np.concatenate(first).tolist() != np.concatenate(second).tolist()

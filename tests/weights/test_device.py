@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,16 @@ def test_layers_that_cannot_be_compiled_run_as_they_are(
     assert "no compiler here" in caplog.text
     for name, gradient in taken(tower).items():
         assert torch.equal(gradient, plain[name])
+
+
+def test_a_gpu_gets_larger_parts() -> None:
+    class Tower:
+        method = Full()
+        device = torch.device("cpu")
+
+    assert device.for_device(Full(), Tower()) == Full()
+    tower = Tower()
+    tower.device = torch.device("cuda")
+    method = device.for_device(Full(), tower)
+    assert method == tower.method == replace(Full(), tokens=device.GPU_TOKENS)
+    assert method.tokens > Full().tokens

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from embedtune import evaluate, fine_tune, load
 from embedtune.encoders import load_encoder
@@ -249,16 +247,3 @@ def _only_from_a_view(plain: Callable[..., Any]) -> Callable[..., Any]:
         return plain(place, **options)
 
     return opened
-
-
-def test_a_gpu_gets_larger_parts() -> None:
-    class Tower:
-        method = Full()
-        device = torch.device("cpu")
-
-    assert flow._for_device(Full(), Tower()) == Full()
-    tower = Tower()
-    tower.device = torch.device("cuda")
-    method = flow._for_device(Full(), tower)
-    assert method == tower.method == replace(Full(), tokens=flow.GPU_TOKENS)
-    assert method.tokens > Full().tokens

@@ -26,6 +26,17 @@ _BLOCK = 2048
 """Texts compared with all the others at a time; bounds the memory of the candidates."""
 
 
+def plain(text: str) -> str:
+    """Give a text case-folded, with single spaces: what is the same text, whoever wrote it.
+
+    Examples
+    --------
+    >>> plain("What's  THIS?")
+    "what's this?"
+    """
+    return " ".join(text.casefold().split())
+
+
 def normalise(text: str) -> str:
     """Give the words of a text, case-folded, without punctuation, with single spaces.
 

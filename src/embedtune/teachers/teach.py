@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from embedtune.collect.encode import encode, items_of
 from embedtune.data.dataset import TAUGHT, Dataset, items
+from embedtune.data.duplicates import plain
 from embedtune.data.pairs import MADE
 from embedtune.data.pool import read_pool
 from embedtune.data.readers.items import made_up_id
@@ -117,8 +118,8 @@ def teach(
 
 def with_queries(dataset: Dataset, texts: Sequence[str]) -> Dataset:
     """Add queries without labels, each text that the dataset does not have yet once."""
-    known = {_plain(text) for text in dataset.query_texts}
-    new = {_plain(text): text.strip() for text in reversed(texts) if _plain(text) not in known}
+    known = {plain(text) for text in dataset.query_texts}
+    new = {plain(text): text.strip() for text in reversed(texts) if plain(text) not in known}
     new.pop("", None)
     if not new:
         return dataset
@@ -136,10 +137,10 @@ def unlabelled_rows(dataset: Dataset) -> Rows:
     """Give the rows of queries that have no judgement, under any row with their text; each text once."""
     judged = np.zeros(len(dataset.queries), bool)
     judged[dataset.qrels["query"].to_numpy()] = True
-    taken = {_plain(text) for text, known in zip(dataset.query_texts, judged, strict=True) if known}
+    taken = {plain(text) for text, known in zip(dataset.query_texts, judged, strict=True) if known}
     rows = []
     for row in np.flatnonzero(~judged).tolist():
-        text = _plain(dataset.query_texts[row])
+        text = plain(dataset.query_texts[row])
         if text not in taken:
             taken.add(text)
             rows.append(row)
@@ -193,7 +194,3 @@ def _words(teacher: Teacher, calibration: Calibration) -> str:
         f"teacher {teacher.name} ({teacher.kind}; right first for {calibration.first:.0%} of "
         f"{calibration.queries:,} labelled queries)"
     )
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())

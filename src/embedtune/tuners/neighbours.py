@@ -13,6 +13,7 @@ from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.leading import AXES, along_leading, widened
+from embedtune.tuners.passes import EvenParts, steps
 from embedtune.tuners.prototypes import inverse_root, with_none
 from embedtune.tuners.softmax import through_unit, to_unit
 from embedtune.types import Vectors
@@ -66,7 +67,6 @@ class NeighboursTuner:
 
     def fit(self, train: LabelledItems, *, seed: int = 0, budget: Budget | None = None) -> Linear | Identity:
         """Train W; stops early, and keeps what it has, when the budget ends."""
-        budget = budget or Budget()
         rng = np.random.default_rng(seed)
         items, axes = along_leading(with_none(train), self.axes)
         n, d = len(items), items.vectors.shape[1]
@@ -75,20 +75,18 @@ class NeighboursTuner:
         eye, residual, momentum = np.eye(d, dtype=np.float32), *np.zeros((2, d, d), np.float32)
         whiten = inverse_root(items.vectors, self.floor)
         scale = self.scale / _mean_square(items)
-        each = -(-n // self.batch)
-        total = max(self.passes, -(-self.least_steps // each)) * each
-        for step in range(total):
-            if budget.left <= 0:
-                break
-            if step % each == 0:
-                parts = np.array_split(rng.permutation(n), each)  # even: a last batch of two would be noise
-            asked = parts[step % each]
+        for asked, rate in steps(
+            EvenParts(n, -(-n // self.batch), rng),
+            passes=self.passes,
+            least=self.least_steps,
+            rate=self.rate,
+            budget=budget or Budget(),
+        ):
             others = np.setdiff1d(rng.choice(n, min(self.sample, n), replace=False), asked)
             _, gradient = neighbour_loss(items, asked, others, eye + residual, scale)
             momentum *= np.float32(self.momentum)
             momentum += whiten @ gradient @ whiten
-            residual -= np.float32(self.rate * (1 - step / total)) * momentum
-            budget.tell("tune", step + 1, total)
+            residual -= np.float32(rate) * momentum
         if not residual.any():
             return Identity()
         return Linear.shared(widened(eye + residual, axes), normalise=train.cosine)

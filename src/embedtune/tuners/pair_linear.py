@@ -12,6 +12,7 @@ from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
 from embedtune.tuners.pair_metric import inverse_root
+from embedtune.tuners.passes import EvenParts, steps
 from embedtune.tuners.scored import ScoredPairs
 from embedtune.tuners.softmax import through_unit, to_unit
 from embedtune.types import Vectors
@@ -61,32 +62,25 @@ class PairLinearTuner:
 
     def fit(self, train: ScoredPairs, *, seed: int = 0, budget: Budget | None = None) -> Linear | Identity:
         """Train the residual; stops early, and keeps what it has, when the budget ends."""
-        budget = budget or Budget()
         rng = np.random.default_rng(seed)
         d = train.left.shape[1]
         residual, momentum = np.zeros((d, d), np.float32), np.zeros((d, d), np.float32)
         whiten = inverse_root(np.concatenate([train.left, train.right]), self.floor).astype(np.float32)
         size = 1.0 if train.cosine else float(np.mean(np.einsum("ij,ij->i", train.left, train.left)))
-        batches = self._batches(len(train), rng)
-        for step, rows in enumerate(batches):
-            if budget.left <= 0:
-                break
-            found = pair_gradient(residual, train, rows, self.loss, self.scale / size)[1]
+        for rows, rate in steps(
+            EvenParts(len(train), max(len(train) // self.batch, 1), rng),
+            passes=self.passes,
+            least=self.least_steps,
+            rate=self.rate,
+            budget=budget or Budget(),
+        ):
+            found = pair_gradient(residual, train, np.sort(rows), self.loss, self.scale / size)[1]
             momentum *= np.float32(self.momentum)
             momentum += whiten @ found @ whiten
-            residual -= np.float32(self.rate * (1 - step / len(batches))) * momentum
-            budget.tell("tune", step + 1, len(batches))
+            residual -= np.float32(rate) * momentum
         if not residual.any():
             return Identity()
         return Linear.shared(np.eye(d, dtype=np.float32) + residual, normalise=train.cosine)
-
-    def _batches(self, pairs: int, rng: np.random.Generator) -> list[NDArray[np.int64]]:
-        """Rows of every step, ascending: even parts of the shuffled pairs, pass after pass."""
-        parts = max(pairs // self.batch, 1)
-        passes = max(self.passes, -(-self.least_steps // parts))
-        return [
-            np.sort(rows) for _ in range(passes) for rows in np.array_split(rng.permutation(pairs), parts)
-        ]
 
 
 def pair_gradient(

@@ -14,6 +14,7 @@ from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.leading import AXES, along_leading, widened
+from embedtune.tuners.passes import EvenParts, steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Vectors
 
@@ -67,23 +68,19 @@ class PrototypesTuner:
 
     def fit(self, train: LabelledItems, *, seed: int = 0, budget: Budget | None = None) -> Linear | Identity:
         """Train W; stops early, and keeps what it has, when the budget ends."""
-        budget = budget or Budget()
         rng = np.random.default_rng(seed)
         classes, axes = along_leading(with_none(train), self.axes)
         if np.count_nonzero(classes.counts) < 2:
             return Identity()
         descent = _Descent(self, classes, axes)
-        each = -(-len(train) // self.batch)
-        total = max(self.passes, -(-self.least_steps // each)) * each
-        step = 0
-        while step < total:
-            # even parts: a last batch of two would be noise
-            for rows in np.array_split(rng.permutation(len(train)), each):
-                if budget.left <= 0:
-                    return descent.transform()
-                descent.step(np.sort(rows), self.rate * (1 - step / total))
-                step += 1
-                budget.tell("tune", step, total)
+        for rows, rate in steps(
+            EvenParts(len(train), -(-len(train) // self.batch), rng),
+            passes=self.passes,
+            least=self.least_steps,
+            rate=self.rate,
+            budget=budget or Budget(),
+        ):
+            descent.step(np.sort(rows), rate)
         return descent.transform()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from embedtune.errors import UserError
+from embedtune.weights.methods_base import Method
 
 VARIABLE = "EMBEDTUNE_DEVICE"
 """Environment variable that names the device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
@@ -18,8 +20,8 @@ SHARE = 0.4
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", "defaultcpuallocator")
 """What torch says where memory has run out."""
 
-LARGEST = 65_536
-"""Tokens that go through the model at once on a GPU, at most."""
+GPU_TOKENS, LARGEST = 8192, 65_536
+"""Tokens that go through the model at once on a GPU: at least, and in a step at most."""
 
 
 def device_of(asked: str | None = None) -> torch.device:
@@ -64,6 +66,15 @@ def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 def free_memory(device: torch.device) -> float | None:
     """Bytes that are free on a GPU; None on anything else."""
     return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else None
+
+
+def for_device(method: Method, tower: Any) -> Method:
+    """Give larger parts to a GPU, which has nothing to do with smaller ones; a step's are :func:`fitting`."""
+    if getattr(getattr(tower, "device", None), "type", "cpu") == "cpu":
+        return method
+    larger = replace(method, tokens=max(method.tokens, GPU_TOKENS))
+    tower.method = larger
+    return larger
 
 
 def fitting(tower: Any, tokens: int, whole: float) -> tuple[int, float]:

@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 RUNG = 3
 """What it takes to ship weights: another model that encodes everything anew."""
 
-GPU_TOKENS = 8192
-"""Tokens that go through the model at once on a GPU."""
-
 SHARE, MOST = 0.2, 800
 """Share of the labels that is held out, and how many at most."""
 
@@ -83,6 +80,7 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
 
 
 def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None) -> Reached | str:
+    from embedtune.weights.device import for_device
     from embedtune.weights.plan import OutOfTime
     from embedtune.weights.train import train
     from embedtune.weights.work import material_of, tower_of
@@ -100,7 +98,7 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
         encoding = _encoding(asked) if budget.deadline is not None else 0.0
         reserve = 3 * adapters + encoding
         _enough(budget.left, reserve + encoding * len(material.texts) / _texts(asked))
-        method = _for_device(method, tower)
+        method = for_device(method, tower)
         tower.read(material.texts, folder, functools.partial(budget.tell, "run the frozen layers"))
         trained = train(
             tower,
@@ -137,15 +135,6 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
     if joined is None:
         return f"{note}: not better by more than chance"
     return Reached(encoder, replace(found, train=_fixed(found.train, tuned_pool)), tuned_pool, joined, note)
-
-
-def _for_device(method: Method, tower: Any) -> Method:
-    """Give larger parts to a GPU, which has nothing to do with smaller ones."""
-    if getattr(getattr(tower, "device", None), "type", "cpu") == "cpu":
-        return method
-    tower.method = replace(method, tokens=max(method.tokens, GPU_TOKENS))
-    larger: Method = tower.method
-    return larger
 
 
 def like(problem: Any, pool: Any) -> Any:

@@ -44,7 +44,7 @@ class Method:
     """Rows held out of training for these checks, at most."""
     tokens: int = 1024
     """Tokens that go through the model at once, padding included: what the caches of a core hold. On a GPU
-    :data:`embedtune.weights.flow.GPU_TOKENS` at least."""
+    :data:`embedtune.weights.device.GPU_TOKENS` at least."""
     memory: float = 1.5e9
     """Bytes of activations up to which a step goes through the model once; above that, twice but in parts."""
     precision: str = "auto"

@@ -8,7 +8,7 @@ import numpy as np
 
 from embedtune.data.checks.finding import SHOWN, Example, Finding, examples, plural, shorten
 from embedtune.data.dataset import Dataset, cells
-from embedtune.data.duplicates import normalise
+from embedtune.data.duplicates import normalise, plain
 
 
 def contradictions(dataset: Dataset) -> Iterator[Finding]:
@@ -38,7 +38,7 @@ def contradictions(dataset: Dataset) -> Iterator[Finding]:
 
 def _conflicting_labels(dataset: Dataset) -> Iterator[Finding]:
     labels: dict[str, set[tuple[str, ...]]] = {}
-    keys = [" ".join(text.casefold().split()) for text in dataset.contents("document")]
+    keys = [plain(text) for text in dataset.contents("document")]
     for key, given in zip(keys, dataset.labels, strict=True):
         labels.setdefault(key, set()).add(tuple(sorted(given)))
     rows = [row for row, key in enumerate(keys) if len(labels[key]) > 1]

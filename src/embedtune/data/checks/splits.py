@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from embedtune.data.checks.finding import Finding, examples, plural
 from embedtune.data.dataset import Dataset, cells
-from embedtune.data.duplicates import near_duplicates
+from embedtune.data.duplicates import near_duplicates, plain
 
 NEAR = 0.8
 """Jaccard similarity of words and word pairs from which two queries count as near-duplicates."""
@@ -17,7 +17,7 @@ NEAR = 0.8
 def same_text_across_splits(dataset: Dataset) -> Iterator[Finding]:
     """Find queries (for classification: texts) whose words stand in more than one split."""
     table, texts, splits = _labelled(dataset)
-    rows = _in_several([" ".join(text.casefold().split()) for text in texts], splits)
+    rows = _in_several([plain(text) for text in texts], splits)
     if rows:
         noun = "text" if dataset.task == "classification" else "query"
         yield Finding(
@@ -36,7 +36,7 @@ def near_duplicates_across_splits(dataset: Dataset) -> Iterator[Finding]:
     if len(set().union(*splits)) < 2:
         return
     groups = near_duplicates(texts, NEAR).tolist()
-    same = set(_in_several([" ".join(text.casefold().split()) for text in texts], splits))
+    same = set(_in_several([plain(text) for text in texts], splits))
     rows = [row for row in _in_several(groups, splits) if row not in same]
     if rows:
         noun = "text" if dataset.task == "classification" else "query"

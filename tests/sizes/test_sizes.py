@@ -11,9 +11,7 @@ import pytest
 
 import embedtune
 from embedtune import Tuned, fine_tune
-from embedtune.errors import UserError, VectorError
-from embedtune.sizes import Size, _smallest, checked_dims, parse_dims, size_lines, size_of, widths
-from embedtune.transforms import Int8
+from embedtune.errors import VectorError
 from embedtune.transforms.codes import rounding_of
 
 D, NEEDED = 32, 6
@@ -124,67 +122,3 @@ def test_a_base_that_is_kept_can_be_made_smaller(world) -> None:
     tuned = fine_tune(base_model=world[0], data=world[1], method="identity", dims=16)
     assert tuned.verdict.decision != "tune"
     assert tuned.encode_documents(["d0"]).shape == (1, 16)
-
-
-def size(bytes_: int, score: float, **more: Any) -> Size:
-    full = {"dims": 1, "kind": "int8", "share_of_full": score, "ci95": (0.0, 0.0), "p_value": 1.0}
-    return Size(bytes=bytes_, score=score, **{**full, **more})
-
-
-def test_what_is_within_noise() -> None:
-    assert size(1, 0.98).within_noise
-    assert not size(1, 0.979).within_noise
-    assert not size(1, 0.99, p_value=0.04).within_noise
-    assert not size(1, 1.0, harms="unseen").within_noise
-
-
-def test_the_smallest_is_taken_or_the_best_that_is_allowed() -> None:
-    sizes = [size(8, 1.0), size(4, 0.99), size(4, 0.995), size(2, 0.9), size(1, 0.5)]
-    assert _smallest(sizes, None) == 2
-    assert _smallest(sizes, 3) == 3  # none is within noise
-    assert _smallest(sizes, 1) == 4
-
-
-def test_sizes_are_bytes() -> None:
-    assert [size_of(kind, 9) for kind in ("float32", "int8", "int4", "binary")] == [36, 9, 5, 2]
-    assert size_of("int8", 3) == Int8.fitted(np.eye(3, dtype=np.float32)).bytes
-
-
-def test_widths() -> None:
-    assert widths("auto", 3) == [3, 1]
-    assert widths(96, 384) == [96]
-    with pytest.raises(UserError, match="385 dimensions are more than the 384"):
-        widths(385, 384)
-
-
-@pytest.mark.parametrize(
-    ("dims", "most", "task", "match"),
-    [
-        ("half", None, None, "dims is 'half'"),
-        (0, None, None, "dims is 0"),
-        (True, None, None, "dims is True"),
-        (None, 0, None, "0 bytes"),
-        ("auto", None, "classification", "for retrieval in this version"),
-    ],
-)
-def test_what_cannot_be_asked_for(dims: Any, most: Any, task: Any, match: str) -> None:
-    with pytest.raises(UserError, match=match):
-        checked_dims(dims, most, task)
-
-
-def test_bytes_alone_mean_auto() -> None:
-    assert checked_dims(None, 96) == "auto"
-    assert checked_dims(None, None, "classification") is None
-
-
-def test_the_command_line_gives_a_number_or_auto() -> None:
-    assert [parse_dims(one) for one in (None, "auto", "96")] == [None, "auto", 96]
-    with pytest.raises(UserError, match="--dims is '-1'"):
-        parse_dims("-1")
-
-
-def test_lines_for_people() -> None:
-    assert size_lines([]) == []
-    lines = size_lines([size(96, 0.98, dims=96, test=0.7, test_share=0.97, chosen=True).to_dict()])
-    assert "96 x int8" in lines[1]
-    assert "98.0%, on test 97.0%  <- chosen" in lines[1]

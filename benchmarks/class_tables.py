@@ -106,6 +106,7 @@ def setfit_table(done: Sequence[dict[str, Any]]) -> Table:
         "set, items of each class",
         "SetFit",
         "head",
+        "head - SetFit, p",
         "kNN tuned",
         "SetFit CPU s",
         "embedtune CPU s",
@@ -121,5 +122,8 @@ def setfit_table(done: Sequence[dict[str, Any]]) -> Table:
             figures = [number(peer["accuracy"]), number(own.get("head")), number(own["tuned"]["accuracy"])]
             seconds = [f"{peer['seconds']:.0f}", f"{own['seconds']:.0f}"]
             times = f"{peer['seconds'] / max(own['seconds'], 1e-9):.0f}"
-            rows.append([f"{result['set']}, {asked}", *figures, *seconds, times])
+            ahead = np.array(own["knn"]["head"]) - np.array(peer["right"])
+            p_value = f"{ahead.mean():+.3f}, {randomisation_test(ahead, samples=5000):.2g}"
+            drawn = f" ({peer['pairs']} pairs of either kind a text)" if peer["pairs"] else ""
+            rows.append([f"{result['set']}, {asked}{drawn}", *figures, p_value, *seconds, times])
     return header, rows

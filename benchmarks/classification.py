@@ -91,6 +91,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--setfit", nargs="*", default=[], metavar="N", help="SetFit on N of each class, or 'full'"
     )
+    parser.add_argument(
+        "--setfit-pairs",
+        type=int,
+        default=20,
+        help="pairs of either kind a text, where all are too many (default: 20, as in the paper)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reuse", action="store_true", help="keep what is in out/classification already")
     return parser.parse_args()
@@ -114,7 +120,7 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
         kind, *rest = part.split()
         if kind == "setfit":
             few_asked = data if rest[0] == "full" else data.few(int(rest[0]), options.seed)
-            result[part] = setfit_on(few_asked, options.seed)
+            result[part] = setfit_on(few_asked, options.seed, options.setfit_pairs)
         else:
             some = data if kind == "full" else data.few(*map(int, rest))
             result[part] = measure(some, options.seed)
@@ -187,17 +193,24 @@ def measure(data: ClassSet, seed: int) -> dict[str, Any]:
     return result
 
 
-def setfit_on(data: ClassSet, seed: int) -> dict[str, Any]:
+def setfit_on(data: ClassSet, seed: int, pairs: int) -> dict[str, Any]:
     """Tune the base by SetFit on the training texts and predict the test texts."""
-    from peers.setfit import fit_predict
+    from peers.setfit import fit_predict, takes_all_pairs
 
     train, test = data.train.items, data.test.items
     folder = getattr(load_encoder(data.base), "folder", None)
     start = time.process_time()
     labels = [train.names(row)[0] for row in range(len(train))]
-    found = fit_predict(str(folder or data.base), data.train_texts, labels, data.test_texts, seed)
+    found = fit_predict(str(folder or data.base), data.train_texts, labels, data.test_texts, seed, pairs)
+    seconds = time.process_time() - start
     right = [label in test.names(row) for row, label in enumerate(found)]
-    return {"n": len(train), "accuracy": float(np.mean(right)), "seconds": time.process_time() - start}
+    return {
+        "n": len(train),
+        "pairs": None if takes_all_pairs(labels) else pairs,
+        "accuracy": float(np.mean(right)),
+        "seconds": seconds,
+        "right": _kept(right),
+    }
 
 
 def p_of(difference: NDArray[np.float64], seed: int) -> float:

@@ -109,6 +109,7 @@ def _for_task(task: str, options: Namespace) -> Namespace:
             "subsets": 3,
             "only_few": False,
             "setfit": setfit,
+            "setfit_pairs": 20,
         }
     elif task == "recommendation":
         own |= {"vectors": None}

@@ -27,16 +27,24 @@ PAPER = 20
 
 
 def fit_predict(
-    base: str, texts: Sequence[str], labels: Sequence[str], asked: Sequence[str], seed: int = 0
+    base: str,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    asked: Sequence[str],
+    seed: int = 0,
+    pairs: int = PAPER,
 ) -> list[str]:
-    """Tune ``base`` (a folder or a name) on labelled ``texts`` and give the labels of ``asked``."""
+    """Tune ``base`` (a folder or a name) on labelled ``texts`` and give the labels of ``asked``.
+
+    ``pairs`` of either kind are drawn for each text where all of them would be too many.
+    """
     from datasets import Dataset
     from setfit import SetFitModel, Trainer, TrainingArguments
 
     names = sorted(set(labels))
     place = {name: number for number, name in enumerate(names)}
     rows = Dataset.from_dict({"text": list(texts), "label": [place[label] for label in labels]})
-    sampling = {} if _all_pairs(labels) <= MOST_PAIRS else {"num_iterations": PAPER}
+    sampling = {} if takes_all_pairs(labels) else {"num_iterations": pairs}
     model = SetFitModel.from_pretrained(base)
     with tempfile.TemporaryDirectory() as folder:
         quiet = {"report_to": "none", "save_strategy": "no", "show_progress_bar": False}
@@ -46,8 +54,8 @@ def fit_predict(
     return [names[int(number)] for number in found]
 
 
-def _all_pairs(labels: Sequence[str]) -> int:
-    """Pairs that oversampling makes: the fewer of the two kinds are repeated until there are as many."""
+def takes_all_pairs(labels: Sequence[str]) -> bool:
+    """Tell whether the package's own sampling is used: the rarer kind of pair is repeated to be as many."""
     same = sum(n * (n + 1) // 2 for n in Counter(labels).values())
     every = len(labels) * (len(labels) + 1) // 2
-    return 2 * max(same, every - same)
+    return 2 * max(same, every - same) <= MOST_PAIRS

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedtune.encoders.cache import MANY_SMALL, STALE, VectorCache, cache_size, content_keys
+from embedtune.encoders.cache import VectorCache, content_keys
+from embedtune.encoders.cache_place import STALE, cache_size
+from embedtune.encoders.shards import MANY_SMALL
 from embedtune.errors import DiskFull, UserError
 
 TEXTS = [f"text {number}" for number in range(50)]

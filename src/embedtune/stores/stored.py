@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embedtune.data.dataset import Dataset
-from embedtune.encoders.cache import cache_folder
+from embedtune.encoders.cache_place import cache_folder
 from embedtune.encoders.vector_files import IdVectors
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import DiskFull, StoreError

@@ -162,6 +162,29 @@ def test_a_base_of_other_dimensions_is_refused(case, tuned, vectors):
         stores.apply(other, case.url)
 
 
+class OtherBase:
+    """The same vectors from a model of another name."""
+
+    def __init__(self, inner):
+        self.inner, self.name, self.fingerprint = inner, "other", "other"
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_without_a_probe_the_base_that_was_proved_before_is_remembered(case, tuned):
+    other = Tuned(OtherBase(tuned.encoder), Linear.shared(2 * tuned.transform.query))
+    assert stores.apply(tuned, case.url).probes > 0.99
+    stores.rollback(case.url)
+    stores.prune(case.url)
+    before = case.read()
+    with pytest.raises(StoreError, match="another fingerprint; leave --no-probe out"):
+        stores.apply(other, case.url, probe=False)
+    assert not opened(case.url)[1].others
+    assert case.read().keys() == before.keys()
+    assert stores.apply(other, case.url).status == "switched"  # its texts tell that it is right all the same
+
+
 def test_a_url_without_a_scheme_or_of_an_unknown_one_is_told():
     with pytest.raises(StoreError, match="is no URL of a store"):
         stores.open_store("docs")

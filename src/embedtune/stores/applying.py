@@ -151,14 +151,17 @@ class _Apply:
             likeness, rows, nulls = self._checked(probe)
             asked = self._asked()
             try:
-                index, verified = self._make(rows, asked)
+                index, verified = self._make(rows, asked, proved=likeness is not None)
             except DiskFull:
                 self._undo()
                 raise
             return self._done(began, likeness, nulls, verified, index)
 
-    def _make(self, rows: int, asked: Asked | None) -> tuple[str, Verified]:
-        self.store.write_note({**self.store.read_note(), "begun": self.version, "model": self._described()})
+    def _make(self, rows: int, asked: Asked | None, *, proved: bool) -> tuple[str, Verified]:
+        note, model = self.store.read_note(), self._described()
+        if proved:
+            note["proved"] = {"base": model["base"], "fingerprint": model["fingerprint"]}
+        self.store.write_note({**note, "begun": self.version, "model": model})
         dimension = self.mapped([], self._nothing()).shape[1]
         begun = self.version in self.store.layout().others
         self.store.prepare(self.version, dimension)

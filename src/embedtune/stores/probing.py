@@ -33,7 +33,8 @@ def check_base(
     dataset : Dataset, optional
         Texts by id.
     probe : bool
-        Whether to encode anything; without, dimensions alone are compared.
+        Whether to encode anything. Where nothing is, dimensions are compared, and the base's fingerprint with
+        that of the base that a run before this one has proved, if one has.
 
     Returns
     -------
@@ -53,10 +54,12 @@ def check_base(
             fix="give the store whose vectors that base made",
         )
     if not probe:
+        _compare_with_note(store, encoder)
         return None
     try:
         _, stored, items = probes(store, encoder, dataset, _spread(store))
         if not items:
+            _compare_with_note(store, encoder)
             return None
         again = encoder.encode(items, kind="document")
     except ArtifactError as error:
@@ -74,6 +77,19 @@ def check_base(
             fix="give the store that the base filled; where other texts than these were encoded, --no-probe",
         )
     return likeness
+
+
+def _compare_with_note(store: Store, encoder: Encoder) -> None:
+    """Refuse a base other than the one whose vectors were found here when texts were encoded again."""
+    proved = store.read_note().get("proved")
+    if not proved or proved["fingerprint"] == encoder.fingerprint:
+        return
+    raise StoreError(
+        f"the vectors were those of {proved['base']!r} when texts were last encoded again, and this model's "
+        f"base is {encoder.name!r}, with another fingerprint",
+        where=store.url,
+        fix="leave --no-probe out; where the store has no texts, give them with --data",
+    )
 
 
 def probes(

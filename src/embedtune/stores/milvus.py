@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 from pymilvus import DataType, MilvusClient
-from pymilvus.exceptions import MilvusException
 
 from embedtune.stores.aliased import Aliased
 from embedtune.stores.base import BASE, LIVE, Batch, Id
 from embedtune.stores.copies import refuse_full
+from embedtune.stores.milvus_answers import ERRORS, explain
 from embedtune.stores.url import StoreURL
 from embedtune.types import Similarity, Vectors
 
@@ -195,13 +195,7 @@ class Milvus(Aliased):
     def _told(self) -> Iterator[None]:
         try:
             yield
-        except MilvusException as error:
-            text = str(getattr(error, "message", error)).strip().splitlines()[0]
-            refuse_full(text, self.url)
-            if "auth" in text.lower():
-                self._refuse(
-                    f"Milvus refuses the token ({text[:300]})", "set MILVUS_TOKEN, or user and password"
-                )
-            self._refuse(
-                f"Milvus says: {text[:300]}", "check that it runs, and the URL, then go on with --resume"
-            )
+        except ERRORS as error:
+            what, fix = explain(error)
+            refuse_full(what, self.url)
+            self._refuse(what, fix)

@@ -57,7 +57,9 @@ def apply(
     no_probe: Annotated[
         bool,
         typer.Option(
-            "--no-probe", help="Do not encode texts again to see whether the vectors are the base's."
+            "--no-probe",
+            help="Do not encode texts again to see whether the vectors are the base's; only compare the base "
+            "with the one that an earlier run has proved.",
         ),
     ] = False,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows handled at a time.")] = 8192,

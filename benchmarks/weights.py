@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=["steps", "quality", "forced", "time", []], default=[])
     parser.add_argument("--data", type=Path, default=DATA, help="where the sets are")
     parser.add_argument("--sets", nargs="+", help="instead of the part's own")
-    parser.add_argument("--methods", nargs="+", default=["layers"], help="method, or layers:3 for three")
+    parser.add_argument(
+        "--methods", nargs="*", default=["layers"], help="method, or layers:3 for three; none: table alone"
+    )
     parser.add_argument("--budget", help="time for each run, such as 20m")
     parser.add_argument("--again", action="store_true", help="do not reuse what an earlier run has kept")
     parser.add_argument("--set", default="abt-buy", help="steps: the set whose batches are timed")

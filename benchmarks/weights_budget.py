@@ -20,6 +20,8 @@ CASES = (
     ("hint3", "layers", "4m", True),
     ("abt-buy", "layers", "4m", False),
     ("hint3", "auto", "2m", True),
+    ("hint3", "layers", "3m", True),
+    ("hint3", "full", "4m", True),
 )
 """Set, method, budget, and whether the base's vectors are in the cache."""
 

@@ -38,7 +38,7 @@ FASTER = 1.25
 MEASURED = 40
 """Steps from which on it is worth measuring that."""
 
-TRIED = 0.05
+TRIED = 0.15
 """Share of the time left above which a step is not taken only to be measured."""
 
 LONG = 500
@@ -136,8 +136,14 @@ class _Run:
         left = self.budget.left - self.reserve
         looks = self.method.checks + len(self.method.strengths)
         affordable = (left - looks * self.seconds_a_check) / max(history.seconds_a_step, 1e-6)
-        if affordable < min(FEWEST, history.total):
+        fewest = min(FEWEST, history.total)
+        if (
+            affordable < fewest
+        ):  # then looks are fewer: one on the way, one at the end, the strengths
+            looks = 2 + len(self.method.strengths)
             needed = FEWEST * history.seconds_a_step + looks * self.seconds_a_check + self.reserve
+            affordable = fewest if needed <= self.budget.left else 0
+        if affordable < fewest:
             raise OutOfTime(
                 f"tuning weights would take {needed:.0f} s at least, and {self.budget.left:.0f} s are left"
             )

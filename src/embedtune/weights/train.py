@@ -137,9 +137,7 @@ class _Run:
         looks = self.method.checks + len(self.method.strengths)
         affordable = (left - looks * self.seconds_a_check) / max(history.seconds_a_step, 1e-6)
         fewest = min(FEWEST, history.total)
-        if (
-            affordable < fewest
-        ):  # then looks are fewer: one on the way, one at the end, the strengths
+        if affordable < fewest:  # then looks are fewer: one on the way, one at the end, the strengths
             looks = 2 + len(self.method.strengths)
             needed = FEWEST * history.seconds_a_step + looks * self.seconds_a_check + self.reserve
             affordable = fewest if needed <= self.budget.left else 0

@@ -6,6 +6,7 @@ written from all that is kept.
 - ``steps``: a step of ``layers`` beside one of ``full``; the bar is .4 with two of six layers trained;
 - ``quality``: weights by force on ``--sets``, adapters on top, test with seen and unseen documents;
 - ``forced``: the same on small sets, good for weights or not: is a worse map shipped?
+- ``budget``: whole runs of the command with ``--budget``, and the seconds they take;
 - ``time``: sentence-transformers beside embedtune, to the same score; see weights_time.py.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from results import write_section
 from sets import BASE, DATA
 from verdicts import MEANING
+from weights_budget import budgets, budgets_table
 from weights_runs import run, runs_table
 from weights_steps import steps, steps_table
 from weights_time import compare, time_table
@@ -34,6 +36,10 @@ FORCED_NOTE = (
     "Whatever came of the weights is judged on test, refused or not; its labels play no part in the verdict. "
     + MEANING
 )
+BUDGET_NOTE = (
+    "Wall seconds of a whole `embedtune tune`, from start to the saved folder, test split included, on a"
+    " machine with other work: CPU s says how much of it the run had."
+)
 TIME_NOTE = (
     "CPU seconds of one thread, both from texts alone. ~ is extrapolated from the steps that were run, and"
     " has no score."
@@ -45,10 +51,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", choices=["steps", "quality", "forced", "time", []], default=[])
+    parts = ["steps", "quality", "forced", "budget", "time", []]
+    parser.add_argument("parts", nargs="*", choices=parts, default=[])
     parser.add_argument("--data", type=Path, default=DATA, help="where the sets are")
     parser.add_argument("--sets", nargs="+", help="instead of the part's own")
-    parser.add_argument("--methods", nargs="+", default=["layers"], help="method, or layers:3 for three")
+    parser.add_argument(
+        "--methods", nargs="*", default=["layers"], help="method, or layers:3 for three; none: table alone"
+    )
     parser.add_argument("--budget", help="time for each run, such as 20m")
     parser.add_argument("--again", action="store_true", help="do not reuse what an earlier run has kept")
     parser.add_argument("--set", default="abt-buy", help="steps: the set whose batches are timed")
@@ -70,6 +79,8 @@ def main() -> None:
         for method, base in [("table", STATIC), *((one, BASE) for one in options.methods)]:
             found = run("weights-forced", name, method, options, base)
             print(name, method, found["decision"], found["gain"], flush=True)
+    if "budget" in options.parts:
+        budgets(options)
     for name in (options.sets or TIMED) if "time" in options.parts else ():
         compare(name, options)
     write()
@@ -81,6 +92,7 @@ def write() -> None:
         ("", steps_table()),
         (f"### What weights bring\n\n{NOTE}\n\n", runs_table("weights")),
         (f"### Weights by force on small sets\n\n{FORCED_NOTE}\n\n", runs_table("weights-forced")),
+        (f"### Time budgets\n\n{BUDGET_NOTE}\n\n", budgets_table()),
         (f"### Time to a better result than sentence-transformers'\n\n{TIME_NOTE}\n\n", time_table()),
     ]
     body = "\n\n".join(f"{head}{table}" for head, table in tables if table)

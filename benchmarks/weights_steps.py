@@ -44,12 +44,12 @@ def steps(options: Any) -> None:
             towers[method.name] = _ready(method, asked, round_, Path(folder), options.repeats + 1)
         for turn in range(options.repeats + 1):
             for name, (tower, optimiser, batches) in towers.items():
-                began = time.perf_counter()
+                began = time.process_time()
                 gradients(tower, batches[turn], Memory(4096, 1.5e9))
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
                 if turn:  # the first warms up
-                    times.setdefault(name, []).append(time.perf_counter() - began)
+                    times.setdefault(name, []).append(time.process_time() - began)
     ratio = float(np.median(np.array(times["layers"]) / np.array(times["full"])))
     write_json(FILE, {"set": options.set, "ratio": ratio, **times})
     print(steps_table())
@@ -60,9 +60,9 @@ def steps_table() -> str:
     if not FILE.exists():
         return ""
     found = json.loads(FILE.read_text("utf-8"))
-    rows = [[name, f"{np.median(found[name]):.3f} s"] for name in ("layers", "full")]
+    rows = [[name, f"{np.median(found[name]):.3f}"] for name in ("layers", "full")]
     rows.append([f"layers / full (bar {BAR})", f"{found['ratio']:.2f}"])
-    return markdown([f"step of the same batch ({found['set']})", "median"], rows)
+    return markdown([f"step of the same batch ({found['set']})", "CPU seconds, median"], rows)
 
 
 def _ready(method: Method, asked: Asked, round_: Any, folder: Path, count: int) -> tuple[Any, Any, list[Any]]:

@@ -215,6 +215,7 @@ def fine_tune(
             scores_serve=bool(distil),
             progress=progress,
         )
+        clock.stop("teach")
     found = collect(dataset, encoder, test=test, progress=progress)
     probes = None
     if found.labels >= FEWEST:

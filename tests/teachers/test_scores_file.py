@@ -93,4 +93,5 @@ def test_a_file_improves_held_out_real_queries(world: World, tmp_path: Path) -> 
     plain = fine_tune(base_model=world.base, data=str(world.folder), method="linear")
     tuned = fine_tune(base_model=world.base, data=str(world.folder), teacher=path, method="linear")
     assert tuned.verdict.tuned.overall > plain.verdict.tuned.overall + 0.05
+    assert list(tuned.verdict.seconds) == ["read", "teach", "encode", "tune", "judge"]
     assert tuned.verdict.made["by"].startswith("teacher scores.jsonl (file of scores; right first for 100%")

@@ -12,9 +12,8 @@ import pytest
 import torch
 
 from embedtune.encoders.transformer import TransformerEncoder
-from embedtune.errors import UserError
 from embedtune.weights import device, room
-from embedtune.weights.device import device_of, fitting, moved, worth_compiling
+from embedtune.weights.device import fitting, moved, worth_compiling
 from embedtune.weights.material.base import Step
 from embedtune.weights.methods import Full, Layers
 from embedtune.weights.step import Memory, gradients
@@ -31,41 +30,6 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: (40 * 10**9, 80 * 10**9))
-
-
-def test_the_device_is_that_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMBEDTUNE_DEVICE", "meta")
-    assert device_of() == torch.device("meta")
-    assert device_of("cpu") == torch.device("cpu")  # what is asked for goes before
-    monkeypatch.setenv("EMBEDTUNE_DEVICE", " ")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device_of() == torch.device("cpu")
-
-
-@pytest.mark.usefixtures("gpus")
-def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert device_of() == torch.device("cuda", 0)
-    monkeypatch.setenv("LOCAL_RANK", "3")
-    assert device_of() == torch.device("cuda", 3)
-    assert device_of("cuda:1") == torch.device("cuda", 1)
-    monkeypatch.setenv("LOCAL_RANK", "5")  # more processes than GPUs
-    assert device_of("cuda") == torch.device("cuda", 1)
-    monkeypatch.setenv("EMBEDTUNE_DEVICE", "cpu")
-    assert device_of() == torch.device("cpu")
-    with pytest.raises(UserError, match=r"there is no cuda:4: torch finds 4; choose another"):
-        device_of("cuda:4")
-
-
-def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setenv("EMBEDTUNE_DEVICE", "cuda")
-    with pytest.raises(UserError, match="EMBEDTUNE_DEVICE: torch finds no GPU; choose cpu"):
-        device_of()
-    monkeypatch.setenv("EMBEDTUNE_DEVICE", "gpu")
-    with pytest.raises(
-        UserError, match="EMBEDTUNE_DEVICE: there is no device called 'gpu'; choose cpu or cuda"
-    ):
-        device_of()
 
 
 class Remembers:

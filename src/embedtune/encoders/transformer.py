@@ -7,7 +7,6 @@ import hashlib
 import importlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from embedtune.encoders.device import named_device
 from embedtune.encoders.model_folder import ModelFiles, ModelFolder
 from embedtune.encoders.tokens import TokenCounter
 from embedtune.errors import ModelNotFound, UserError
@@ -95,7 +95,7 @@ class TransformerEncoder:
             if prompt is not None:
                 self.prompts[kind] = prompt
         self.max_tokens = _limit(max_tokens, self._files.max_tokens)
-        self._device = device or os.environ.get("EMBEDTUNE_DEVICE") or None
+        self._device = device
         self._batch_tokens = batch_tokens
         self._counter = TokenCounter.of(self._files.tokenizer_file)
 
@@ -186,10 +186,11 @@ class TransformerEncoder:
     @cached_property
     def _model(self) -> SentenceTransformer:
         library: Any = need("sentence_transformers", extra="local", who="encoder 'transformer'")
+        device = named_device(self._device)
         with _quiet():
             try:
                 model: SentenceTransformer = library.SentenceTransformer(
-                    str(self.folder), device=self._device, local_files_only=True
+                    str(self.folder), device=None if device is None else str(device), local_files_only=True
                 )
             except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
                 reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,18 +1,13 @@
-"""Where training runs: the device, what fits on it, and how numbers get there."""
+"""What training does on its device: what fits on it, how numbers get there, what is compiled."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import Any
 
 import torch
 
-from embedtune.errors import UserError
 from embedtune.weights.methods_base import Method
-
-VARIABLE = "EMBEDTUNE_DEVICE"
-"""Environment variable that names the device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``."""
 
 SHARE = 0.4
 """Share of a GPU's free memory that activations may take."""
@@ -22,38 +17,6 @@ OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory", 
 
 GPU_TOKENS, LARGEST = 8192, 65_536
 """Tokens that go through the model at once on a GPU: at least, and in a step at most."""
-
-
-def device_of(asked: str | None = None) -> torch.device:
-    """Give the device to train on: the one asked for, that of ``EMBEDTUNE_DEVICE``, a GPU, or the processor.
-
-    Where several processes were started on a machine with GPUs, each takes its own.
-
-    Raises
-    ------
-    UserError
-        When there is no such device.
-    """
-    given = asked or os.environ.get(VARIABLE, "").strip() or None
-    where = None if asked else VARIABLE
-    if given is None:
-        given = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(given)
-    except RuntimeError:
-        raise UserError(
-            f"there is no device called {given!r}", where=where, fix="choose cpu or cuda"
-        ) from None
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise UserError("torch finds no GPU", where=where, fix="choose cpu, or install torch with CUDA")
-        count = torch.cuda.device_count()
-        index: int | None = device.index
-        if index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % count)
-        elif index >= count:
-            raise UserError(f"there is no {given}: torch finds {count}", where=where, fix="choose another")
-    return device
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -28,6 +28,7 @@ from embedtune.judging.labelled import Labelled
 from embedtune.probes import uncached
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice, Tried, choose, harmed, simplest
+from embedtune.tuners.base import Budget
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.types import Encoder
 from embedtune.weights.methods_base import Method
@@ -41,6 +42,16 @@ RUNG = 3
 
 SHARE, MOST = 0.2, 800
 """Share of the labels that is held out, and how many at most."""
+
+CHOOSING = 0.15
+"""Share of the time left that choosing adapters on the base's vectors may take; the same again is kept for
+those on tuned weights, and twice that for the final fit and the verdict."""
+
+SAMPLE = 64
+"""Texts that are encoded to see how long all of them will take."""
+
+CHARACTERS = 6
+"""Characters of a token, about: what is beyond a model's limit of tokens takes no time."""
 
 log = logging.getLogger(__name__)
 
@@ -86,18 +97,21 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
     from embedtune.weights.work import material_of, tower_of
 
     seed, budget = asked.seed, asked.budget
-    started = time.monotonic()
     round_ = asked.pool.hold_out(SHARE, MOST, seed)
     pool = replace(asked.pool, fixed=(round_,))
-    plain = choose(pool, ladder=asked.ladder, method="auto", metric=asked.metric, seed=seed, budget=budget)
-    adapters = time.monotonic() - started
+    own: dict[str, Any] = {"ladder": asked.ladder, "method": "auto", "metric": asked.metric, "seed": seed}
     folder = Path(tempfile.mkdtemp(prefix="embedtune-")) if kept is None else kept.folder
     try:
+        encoding = _encoding(asked) if budget.deadline is not None else 0.0
+        _enough(budget.left, encoding)
+        started = time.monotonic()
+        plain = choose(pool, **own, budget=_until(budget, budget.left * (1 - CHOOSING)))
+        adapters = time.monotonic() - started
         material = material_of(method, asked, round_)
         tower = tower_of(method, asked.encoder)
-        encoding = _encoding(asked) if budget.deadline is not None else 0.0
         reserve = 3 * adapters + encoding
-        _enough(budget.left, reserve + encoding * len(material.texts) / _texts(asked))
+        first = len(material.texts) if method.layers else len(np.unique(material.judged))
+        _enough(budget.left, reserve + encoding * first / _texts(asked))
         method = for_device(method, tower)
         tower.read(material.texts, folder, functools.partial(budget.tell, "run the frozen layers"))
         trained = train(
@@ -125,9 +139,7 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
     found = collect(asked.dataset, encoder, test=asked.test, progress=budget.progress)
     tuned_pool = replace(like(found.train, pool), fixed=(round_,))
     label = f"{method.name} × {trained.strength:g}"
-    weights = choose(
-        tuned_pool, ladder=asked.ladder, method="auto", metric=asked.metric, seed=seed, budget=budget
-    )
+    weights = choose(tuned_pool, **own, budget=_until(budget, 2 * adapters))
     joined = _joined(plain, weights, label, forced=choice is None)
     best, other = (max(one.tried[1:], key=lambda t: t.mean, default=one.tried[0]) for one in (weights, plain))
     reached = f"{max(best.mean, weights.tried[0].mean):.3f}, and {other.mean:.3f} without"
@@ -220,16 +232,25 @@ def _saved(save: Callable[[Path], None], base: Encoder, method: Method) -> Encod
     return encoder
 
 
+def _until(budget: Budget, before: float) -> Budget:
+    """Give a budget that ends some seconds before another does."""
+    return budget if budget.deadline is None else replace(budget, deadline=budget.deadline - before)
+
+
 def _encoding(asked: Asked) -> float:
-    """Seconds that encoding all of the dataset anew will take, from a few of its texts."""
+    """Seconds that encoding all of the dataset anew will take, from a few of its texts.
+
+    By characters, up to the model's limit: a few texts say how fast it reads, not how long the others are.
+    """
     inner: Any = uncached(asked.encoder)
-    texts = asked.dataset.document_texts + asked.dataset.query_texts
-    rng = np.random.default_rng(0)
-    sample = [texts[row] for row in rng.choice(len(texts), min(len(texts), 64), replace=False)]
-    inner.encode(sample[:2])
+    texts = list(dict.fromkeys(asked.dataset.document_texts + asked.dataset.query_texts))
+    most = CHARACTERS * (inner.max_tokens or 10**9)
+    length = np.array([min(len(text), most) + CHARACTERS for text in texts], np.float64)
+    rows = np.random.default_rng(0).choice(len(texts), min(len(texts), SAMPLE), replace=False)
+    inner.encode([texts[row] for row in rows[:2]])
     began = time.monotonic()
-    inner.encode(sample)
-    return (time.monotonic() - began) * len(texts) / max(len(sample), 1)
+    inner.encode([texts[row] for row in rows])
+    return float((time.monotonic() - began) * length.sum() / length[rows].sum())
 
 
 def _texts(asked: Asked) -> int:

@@ -45,7 +45,8 @@ def needed(folder: Path, method: Method) -> float | None:
 
 def available() -> float:
     """Bytes of memory that are free where training runs; infinite where the system does not say."""
-    from embedtune.weights.device import device_of, free_memory
+    from embedtune.encoders.device import device_of
+    from embedtune.weights.device import free_memory
 
     on_gpu = free_memory(device_of())
     if on_gpu is not None:

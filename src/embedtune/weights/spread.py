@@ -25,8 +25,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from embedtune.encoders.device import device_of
 from embedtune.errors import UserError
-from embedtune.weights.device import device_of, ran_out
+from embedtune.weights.device import ran_out
 
 PATIENCE = timedelta(days=30)
 """How long the others wait for a message: the first may have hours of other work to do."""

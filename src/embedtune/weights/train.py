@@ -38,6 +38,9 @@ FASTER = 1.25
 MEASURED = 40
 """Steps from which on it is worth measuring that."""
 
+TRIED = 0.15
+"""Share of the time left above which a step is not taken only to be measured."""
+
 LONG = 500
 """Steps from which on, on a GPU, compiling the layers is worth its minute."""
 
@@ -133,8 +136,12 @@ class _Run:
         left = self.budget.left - self.reserve
         looks = self.method.checks + len(self.method.strengths)
         affordable = (left - looks * self.seconds_a_check) / max(history.seconds_a_step, 1e-6)
-        if affordable < min(FEWEST, history.total):
+        fewest = min(FEWEST, history.total)
+        if affordable < fewest:  # then looks are fewer: one on the way, one at the end, the strengths
+            looks = 2 + len(self.method.strengths)
             needed = FEWEST * history.seconds_a_step + looks * self.seconds_a_check + self.reserve
+            affordable = fewest if needed <= self.budget.left else 0
+        if affordable < fewest:
             raise OutOfTime(
                 f"tuning weights would take {needed:.0f} s at least, and {self.budget.left:.0f} s are left"
             )
@@ -157,7 +164,11 @@ class _Run:
             names = ["float32", "bfloat16"] if worth else ["float32"]
         if len(names) == 1 and self.budget.deadline is None:
             return names[0], 0.0
-        found = {name: self._timed(steps, name) for name in names}
+        found: dict[str, float] = {}
+        for name in names:
+            found[name] = self._timed(steps, name)
+            if self._short(found[name]):
+                break
         if len(found) == 1:
             return names[0], found[names[0]]
         name = "bfloat16" if found["float32"] > FASTER * found["bfloat16"] else "float32"
@@ -172,7 +183,13 @@ class _Run:
             self.state.forget_gradients()
             wait(self.tower)
             times.append(time.monotonic() - began)
+            if self._short(times[-1]):
+                break
         return float(np.mean(times[1:] or times))  # the first one also warms up
+
+    def _short(self, seconds: float) -> bool:
+        """Whether the time is too short to try more steps of so many seconds, only to measure them."""
+        return seconds > TRIED * (self.budget.left - self.reserve)
 
     # --- training -----------------------------------------------------------------------------------------
 

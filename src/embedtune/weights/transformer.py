@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from embedtune.encoders.device import device_of
 from embedtune.encoders.model_folder import ModelFolder, tensor_shapes
 from embedtune.encoders.transformer import TransformerEncoder, _quiet
 from embedtune.errors import UserError
 from embedtune.extras import need
-from embedtune.weights.device import device_of, moved
+from embedtune.weights.device import moved
 from embedtune.weights.methods_base import Method
 from embedtune.weights.prefix import Prefix
 from embedtune.weights.spread import Team
@@ -47,7 +48,7 @@ class TransformerTower:
     method : Method
         What of it is trained.
     device : str, optional
-        What torch calls the device; see :func:`~embedtune.weights.device.device_of`.
+        What torch calls the device; see :func:`~embedtune.encoders.device.device_of`.
     team : Team, optional
         The processes that train together.
 

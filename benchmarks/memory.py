@@ -1,7 +1,8 @@
 """Peak memory of ``embedtune tune`` on a large collection, through the real command line.
 
 Parts: ``folder`` (memory-mapped files), ``numpy`` and ``pgvector`` (the documents read from a store, with
-``--memory``; Postgres is started here, in a temporary folder).
+``--memory``; Postgres is started here, in a temporary folder); ``recommendation``, ``classification`` and
+``similarity`` (memory-mapped files, of sizes of their own: see ``memory_tasks.py``).
 
 Makes unit vectors in random clusters as ``vectors:FOLDER`` reads them, and labels: queries are noisy
 copies of documents through a random linear map, so that there is something to learn.
@@ -23,17 +24,19 @@ from typing import NamedTuple
 
 import numpy as np
 from apply import HEAD, TAIL, connected, postgres
+from memory_tasks import TASKS
 from results import OUT, markdown, show, write_json, write_section
 
 from embedtune.types import Vectors
 
 BLOCK = 50_000
+RATIO = "peak / vectors (bar: 1.3)"
 HEADER = [
     "vectors in",
     "--memory",
     "peak resident",
     "of that, not mapped files",
-    "peak / vectors (bar: 1.3)",
+    RATIO,
     "minutes",
     "verdict",
 ]
@@ -55,8 +58,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", help=f"any of {', '.join(PARTS)}")
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("parts", nargs="*", help=f"any of {', '.join([*PARTS, *TASKS])}")
+    parser.add_argument("--rows", type=int, help="a million, or those of the task, unless given")
     parser.add_argument("--dimension", type=int, default=384)
     parser.add_argument("--labels", type=int, default=10_000)
     parser.add_argument("--budget", default="10m")
@@ -67,29 +70,78 @@ def main() -> None:
     options = parser.parse_args()
     done = OUT / "memory.json"
     found = json.loads(done.read_text("utf-8")) if done.exists() else {}
+    parts = options.parts or [*PARTS, *TASKS]
+    if retrieval := [part for part in parts if part in PARTS]:
+        _retrieval(options, retrieval, done, found)
+    for part in parts:
+        if part in TASKS:
+            _task(options, part, done, found)
+    write_section("memory", "Memory on a large collection", markdown(HEADER, _rows(found)))
+
+
+def _retrieval(
+    options: argparse.Namespace, parts: list[str], done: Path, found: dict[str, list[str]]
+) -> None:
+    """Measure a search, with the documents in each place."""
+    rows = options.rows or 1_000_000
     with tempfile.TemporaryDirectory(dir=options.folder) as place:
         folder = Path(place)
-        make(folder, options.rows, options.dimension, options.labels)
+        make(folder, rows, options.dimension, options.labels)
         size = (folder / "vectors" / "documents.npy").stat().st_size
         size += (folder / "vectors" / "queries.npy").stat().st_size
-        for part in options.parts or PARTS:
+        for part in parts:
             with PARTS[part](folder) as extra:
                 if extra:
                     extra = [*extra, "--memory", options.memory]
                 run = _tune(folder, options.budget, part, extra)
-            found[part] = _row(options, part, run, size, folder / f"{part}.json")
+            what = f"{part}, {rows:,} x {options.dimension}, {options.labels:,} labels"
+            limit = "" if part == "folder" else options.memory
+            found[part] = _row(what, limit, run, size, folder / f"{part}.json")
             write_json(done, found)
-            show("memory", HEADER, [found[part] for part in PARTS if part in found])
-    rows = [found[part] for part in PARTS if part in found]
-    write_section("memory", "Memory on a large collection", markdown(HEADER, rows))
+            show("memory", HEADER, _rows(found))
 
 
-def _row(options: argparse.Namespace, part: str, run: Run, size: int, written: Path) -> list[str]:
+def _task(options: argparse.Namespace, part: str, done: Path, found: dict[str, list[str]]) -> None:
+    """Measure another task; how much of the peak the program itself takes is told too."""
+    usual, write = TASKS[part]
+    rows = options.rows or usual
+    with tempfile.TemporaryDirectory(dir=options.folder) as place:
+        folder = Path(place)
+        labels = write(folder, rows, options.dimension, np.random.default_rng(0))
+        size = (folder / "vectors" / "documents.npy").stat().st_size
+        run = _tune(folder, options.budget, part, [])
+        row = _row(
+            f"{part}, {rows:,} x {options.dimension}, {labels}", "", run, size, folder / f"{part}.json"
+        )
+    less = run.peak - _imports(part)
+    row[HEADER.index(RATIO)] += f" (less imports: {less / size:.2f}; bar: 1.5)"
+    found[part] = row
+    write_json(done, found)
+    show("memory", HEADER, _rows(found))
+
+
+def _rows(found: dict[str, list[str]]) -> list[list[str]]:
+    return [found[part] for part in (*PARTS, *TASKS) if part in found]
+
+
+def _imports(part: str) -> int:
+    """Peak, in bytes, of a process that has loaded what tuning for the task loads, and no data."""
+    program = (
+        "import embedtune.cli, embedtune.api, embedtune.card, embedtune.data.readers, embedtune.evaluation\n"
+        f"import embedtune.collect.{part}, embedtune.tuners.ladder_{part}, pyarrow.compute, scipy.linalg\n"
+        + ("import sklearn.linear_model\n" if part == "classification" else "")
+        + "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return int(done.stdout) * 1024
+
+
+def _row(what: str, limit: str, run: Run, size: int, written: Path) -> list[str]:
     """Give a line of the table."""
     verdict = json.loads(written.read_text("utf-8")) if written.exists() else {}
     return [
-        f"{part}, {options.rows:,} x {options.dimension}, {options.labels:,} labels: {size / 1e6:,.0f} MB",
-        "" if part == "folder" else options.memory,
+        f"{what}: {size / 1e6:,.0f} MB",
+        limit,
         f"{run.peak / 1e6:,.0f} MB",
         f"{run.anonymous / 1e6:,.0f} MB",
         f"{run.peak / size:.2f}",

@@ -1,7 +1,8 @@
 """Peak memory of ``embedtune tune`` on a large collection, through the real command line.
 
 Parts: ``folder`` (memory-mapped files), ``numpy`` and ``pgvector`` (the documents read from a store, with
-``--memory``; Postgres is started here, in a temporary folder).
+``--memory``; Postgres is started here, in a temporary folder), ``recommendation`` (memory-mapped files, and
+histories of 15 items for one user of every 20 rows; take ``--rows 100000``).
 
 Makes unit vectors in random clusters as ``vectors:FOLDER`` reads them, and labels: queries are noisy
 copies of documents through a random linear map, so that there is something to learn.
@@ -28,6 +29,8 @@ from results import OUT, markdown, show, write_json, write_section
 from embedtune.types import Vectors
 
 BLOCK = 50_000
+PER_USER = 15
+"""Interactions of a user, of the part ``recommendation``."""
 HEADER = [
     "vectors in",
     "--memory",
@@ -71,13 +74,14 @@ def main() -> None:
         folder = Path(place)
         make(folder, options.rows, options.dimension, options.labels)
         size = (folder / "vectors" / "documents.npy").stat().st_size
-        size += (folder / "vectors" / "queries.npy").stat().st_size
+        queries = (folder / "vectors" / "queries.npy").stat().st_size
         for part in options.parts or PARTS:
             with PARTS[part](folder) as extra:
                 if extra:
                     extra = [*extra, "--memory", options.memory]
                 run = _tune(folder, options.budget, part, extra)
-            found[part] = _row(options, part, run, size, folder / f"{part}.json")
+            used = size if part == "recommendation" else size + queries
+            found[part] = _row(options, part, run, used, folder / f"{part}.json")
             write_json(done, found)
             show("memory", HEADER, [found[part] for part in PARTS if part in found])
     rows = [found[part] for part in PARTS if part in found]
@@ -87,9 +91,12 @@ def main() -> None:
 def _row(options: argparse.Namespace, part: str, run: Run, size: int, written: Path) -> list[str]:
     """Give a line of the table."""
     verdict = json.loads(written.read_text("utf-8")) if written.exists() else {}
+    labels = f"{options.labels:,} labels"
+    if part == "recommendation":
+        labels = f"{options.rows // 20:,} users of {PER_USER} interactions"
     return [
-        f"{part}, {options.rows:,} x {options.dimension}, {options.labels:,} labels: {size / 1e6:,.0f} MB",
-        "" if part == "folder" else options.memory,
+        f"{part}, {options.rows:,} x {options.dimension}, {labels}: {size / 1e6:,.0f} MB",
+        "" if part in ("folder", "recommendation") else options.memory,
         f"{run.peak / 1e6:,.0f} MB",
         f"{run.anonymous / 1e6:,.0f} MB",
         f"{run.peak / size:.2f}",
@@ -108,6 +115,26 @@ def _folder(folder: Path) -> Iterator[list[str]]:
 def _numpy(folder: Path) -> Iterator[list[str]]:
     """Read them as a store of files."""
     yield ["--from-store", f"numpy://{folder / 'vectors'}"]
+
+
+@contextlib.contextmanager
+def _recommendation(folder: Path) -> Iterator[list[str]]:
+    """Write histories over the documents: what a user chooses is near one of its three tastes."""
+    data, documents = folder / "histories", np.load(folder / "vectors" / "documents.npy", mmap_mode="r")
+    data.mkdir()
+    rows, rng = len(documents), np.random.default_rng(1)
+    shown = np.sort(rng.choice(rows, max(rows // 3, 100), replace=False))  # the others nobody chose
+    vectors = np.asarray(documents[shown])
+    lines = ["user-id\titem-id\ttime"]
+    for user in range(max(rows // 20, 2)):
+        far = vectors[rng.choice(len(shown), 3)] @ -vectors.T
+        nearest = np.argpartition(far, 2 * PER_USER, axis=1)[:, : 2 * PER_USER]
+        chosen = rng.choice(np.unique(nearest), PER_USER, replace=False)
+        lines += [f"u{user}\td{shown[one]}\t{at}" for at, one in enumerate(chosen.tolist())]
+    _write_lines(data / "train.tsv", lines)
+    items = (f'{{"_id": "d{row}", "text": "document {row}"}}' for row in range(rows))
+    _write_lines(data / "items.jsonl", items)
+    yield []
 
 
 @contextlib.contextmanager
@@ -140,6 +167,7 @@ PARTS: dict[str, Callable[[Path], AbstractContextManager[list[str]]]] = {
     "folder": _folder,
     "numpy": _numpy,
     "pgvector": _pgvector,
+    "recommendation": _recommendation,
 }
 
 
@@ -179,7 +207,7 @@ def _tune(folder: Path, budget: str, part: str, extra: list[str]) -> Run:
         "-m",
         "embedtune",
         "tune",
-        "data",
+        "histories" if part == "recommendation" else "data",
         "--base",
         "vectors:vectors",
         "--out",

@@ -25,7 +25,7 @@ def content_maps(
         Content.
     rows : int array of shape (m,)
         The known items, ascending.
-    targets : float arrays of shape (N, r)
+    targets : float arrays of shape (m, r)
         What is to be told, of the known items.
     penalty : float
         In units of the mean eigenvalue of the content's second moment.
@@ -43,7 +43,7 @@ def content_maps(
         release(items)
         moment += x.T.astype(np.float64) @ x
         for total, target in zip(cross, targets, strict=True):
-            total += x.T @ target[some].astype(np.float32)
+            total += x.T @ target[start : start + BLOCK].astype(np.float32)
     hold = penalty * max(np.trace(moment) / d, 1e-12)
     inverse = np.linalg.inv(moment + hold * np.eye(d))
     return tuple(np.ascontiguousarray((inverse @ total).T, np.float32) for total in cross)

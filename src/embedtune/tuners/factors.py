@@ -81,7 +81,7 @@ class FactorsTuner:
         chosen = self
         if self.penalty is None or self.pooling is None or self.boost is None:
             chosen = self._choose(train, seed)
-        spectrum = decompose(train.matrix(), self._rank(train), seed=seed)
+        spectrum = decompose(train.among_chosen().matrix(), self._rank(train), seed=seed)
         return chosen._fitted(train, spectrum, chosen.boost or 1.0)
 
     def _rank(self, train: Interactions) -> int:
@@ -89,11 +89,11 @@ class FactorsTuner:
 
     def _fitted(self, train: Interactions, spectrum: Spectrum, boost: float) -> ItemFactors:
         """Fit with what is chosen; ``spectrum`` is used up, and its memory taken for half of the result."""
-        pooling = self.pooling or Pooling()
+        pooling, among = self.pooling or Pooling(), train.among_chosen()
         history = _spent(spectrum, self.penalty or PENALTIES[1])
         if self.following and train.time is not None:
-            v = next_item_vectors(train, history, pooling)
-            mix(v, history, self.following, pooled_moment(train.matrix(pooling), history))
+            v = next_item_vectors(among, history, pooling)
+            mix(v, history, self.following, pooled_moment(among.matrix(pooling), history))
         else:
             v = np.empty(history.shape, np.float32)
             for start in range(0, len(v), BLOCK):
@@ -103,8 +103,8 @@ class FactorsTuner:
         scale = scale_of(v)
         return ItemFactors(
             tuple(train.item_ids[row] for row in rows.tolist()),
-            _known(history, rows),
-            _known(halved(v, scale), rows),
+            history,
+            halved(v, scale),
             maps[0],
             np.float32(boost * scale) * maps[1],
             width=max(train.items.shape[1] if self.rank is None else 0, history.shape[1] + 1),
@@ -125,7 +125,7 @@ class FactorsTuner:
         )
         if not len(held.rows):
             return fallback
-        spectrum = decompose(held.train.matrix(), self._rank(train), seed=seed)
+        spectrum = decompose(held.train.among_chosen().matrix(), self._rank(train), seed=seed)
         best = fallback
         if self.penalty is None or self.pooling is None:
             penalty = self.penalty or PENALTIES[1]
@@ -163,14 +163,6 @@ def _spent(spectrum: Spectrum, penalty: float) -> NDArray[np.float16]:
     for start in range(0, len(items), BLOCK):
         items[start : start + BLOCK] *= roots
     return halved(items, 1.0)
-
-
-def _known(table: NDArray[np.float16], rows: NDArray[np.int64]) -> NDArray[np.float16]:
-    """Give some rows (m, r), ascending, in the memory of the table, which is used up."""
-    if len(rows) < len(table):
-        for start in range(0, len(rows), BLOCK):
-            table[start : start + len(rows[start : start + BLOCK])] = table[rows[start : start + BLOCK]]
-    return table[: len(rows)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,10 +222,19 @@ class Held:
         return float(evaluate_ranks(ranks, relevance, [METRIC])[METRIC].mean())
 
     def plain(self, spectrum: Spectrum, penalty: float, pooling: Pooling) -> float:
-        """Recall of EASE's factors with a pooling."""
-        roots = spectrum.roots(penalty)
-        pooled = np.asarray(self.train.matrix(pooling)[self.rows] @ spectrum.items, np.float32)
-        return self._mean(pooled * roots, lambda rows: found(spectrum.items[rows] * roots))
+        """Recall of EASE's factors with a pooling; the spectrum has the chosen items alone."""
+        roots, chosen = spectrum.roots(penalty), np.flatnonzero(self.train.popularity)
+        among = self.train.among_chosen()
+        pooled = np.asarray(among.matrix(pooling)[self.rows] @ spectrum.items, np.float32)
+
+        def mapped(rows: slice) -> Vectors:
+            start, stop, _ = rows.indices(len(self.train.items))
+            first, end = np.searchsorted(chosen, (start, stop))
+            out = np.zeros((stop - start, len(roots)), np.float32)
+            out[chosen[first:end] - start] = found(spectrum.items[first:end] * roots)
+            return out
+
+        return self._mean(pooled * roots, mapped)
 
     def score(self, transform: ItemFactors | Pooled) -> float:
         """Recall of a whole map, known and new items ranked together."""

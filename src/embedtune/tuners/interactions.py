@@ -132,6 +132,19 @@ class Interactions:
             time=None if self.time is None else self.time[kept],
         )
 
+    def among_chosen(self) -> Interactions:
+        """Keep the items that somebody chose alone, numbered anew in their order.
+
+        For what is fitted to choices alone: the items' vectors are zeros that take no memory.
+        """
+        chosen = np.flatnonzero(self.popularity)
+        return replace(
+            self,
+            items=np.broadcast_to(np.float32(0), (len(chosen), self.items.shape[1])),
+            item=np.searchsorted(chosen, self.item),
+            item_ids=[self.item_ids[row] for row in chosen.tolist()],
+        )
+
     def last(self, share: float = 0.1, seed: int = 0) -> NDArray[np.bool_]:
         """Mark the latest ``share`` of each user's interactions, (t,): at least one, and never all.
 

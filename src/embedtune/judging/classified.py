@@ -28,9 +28,6 @@ MANY = 4000
 ENOUGH = 2500
 """Items judged out of fold, about, where there are many."""
 
-KEPT = 2**23
-"""Numbers of all vectors together up to which the rows' images may be kept while they are judged."""
-
 UNSEEN = "unseen classes"
 """Stratum of items whose classes have no training item."""
 
@@ -94,11 +91,6 @@ class Classified(Plain):
     def similarity(self) -> Similarity:
         """``"cosine"`` or ``"dot"``."""
         return self.items.similarity
-
-    @property
-    def small(self) -> bool:
-        """Whether the images of all vectors may be kept beside them."""
-        return self.items.vectors.size <= KEPT
 
     @property
     def single(self) -> bool:

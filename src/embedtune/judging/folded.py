@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.judging.keeping import Held, Keep
 from embedtune.judging.problem import Problem, Rows, Scores
-from embedtune.judging.strengths import Strengths, shared
-from embedtune.transforms import Identity, Linear, then
+from embedtune.transforms import Identity, then
 from embedtune.tuners.base import Budget, Tuner
 from embedtune.types import Transform
 
@@ -162,20 +161,13 @@ class Folded:
             fitted = candidate.fit(self.problem.training(one.train), below, self.seed + i, inner)
             again = getattr(self.problem, "large_maps", False) and candidate.keep is None
             candidate.fitted.append(self._again(candidate, i) if again else fitted)
-            at = self._followed(below, fitted)
-            columns.append([self.score(at(s), i) for s in candidate.strengths])
-            del fitted, at  # before the next is made
+            columns.append([self.score(then(below, fitted.scaled(s)), i) for s in candidate.strengths])
+            del fitted  # before the next is made
             spent = time.monotonic() - started
             if spent / (i + 1) * (len(self.rounds) - i - 1) > budget.left:
                 raise OutOfBudget(candidate.name)
         budget.tell(f"try {candidate.name}", len(self.rounds), len(self.rounds))
         candidate.scores = np.concatenate([np.array(column) for column in columns], axis=1)
-
-    def _followed(self, below: Transform, fitted: Scalable) -> Callable[[float], Transform]:
-        """Give the chain at a strength; rows are mapped once where they are few enough to be kept."""
-        if getattr(self.problem, "small", False) and shared(fitted):
-            return Strengths(below, cast("Linear", fitted)).at
-        return lambda strength: then(below, fitted.scaled(strength))
 
     def _again(self, candidate: Candidate, i: int) -> Again:
         """Stand for a map that is too large to be kept."""

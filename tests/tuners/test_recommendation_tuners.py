@@ -174,3 +174,23 @@ def test_of_two_equal_choices_the_latest_counts() -> None:
 def test_low_ratings_keep_a_tenth() -> None:
     weights = Pooling(rating=1.0, spread=2.0).weights(np.zeros(3), np.array([2.0, -1.0, -9.0]))
     np.testing.assert_allclose(weights, [2, 0.5, 0.1])
+
+
+def test_items_that_nobody_chose_change_no_factors() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 8)).astype(np.float32)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    chosen = np.sort(rng.permutation(30)[:20])
+    user, item = np.repeat(np.arange(12), 5), chosen[np.r_[np.arange(20), rng.integers(0, 20, 40)]]
+    time = np.arange(60)
+    names = [f"i{row}" for row in range(30)]
+    every = Interactions.of(x, user, item, names, time=time)
+    among = every.among_chosen()
+    assert among.item_ids == [names[row] for row in chosen]
+    np.testing.assert_array_equal(among.matrix().toarray(), every.matrix().toarray()[:, chosen])
+    alone = Interactions.of(x[chosen], user, np.searchsorted(chosen, item), among.item_ids, time=time)
+    tuner = FactorsTuner(penalty=1.0, pooling=Pooling(), boost=1.0)
+    one, other = tuner.fit(every), tuner.fit(alone)
+    assert one.ids == other.ids
+    np.testing.assert_array_equal(one.history, other.history)
+    np.testing.assert_array_equal(one.found, other.found)

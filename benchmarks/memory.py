@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from apply import HEAD, TAIL, connected, postgres
+from apply_postgres import HEAD, TAIL, connected, postgres
 from memory_tasks import TASKS
 from results import OUT, markdown, show, write_json, write_section
 

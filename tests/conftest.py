@@ -140,3 +140,13 @@ def make_tiny_model(
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), "utf-8")
     return folder
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that there are four GPUs of 80 GB, of which half is free."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.delenv("EMBEDTUNE_DEVICE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: (40 * 10**9, 80 * 10**9))

@@ -12,15 +12,6 @@ from embedtune.encoders.transformer import TransformerEncoder
 from embedtune.errors import UserError
 
 
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that there are four GPUs of 80 GB, of which half is free."""
-    monkeypatch.delenv("EMBEDTUNE_DEVICE", raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: (40 * 10**9, 80 * 10**9))
-
-
 def test_the_device_is_that_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBEDTUNE_DEVICE", "meta")
     assert device_of() == torch.device("meta")

@@ -23,15 +23,6 @@ from embedtune.weights.transformer import TransformerTower
 TEXTS = ["heart attack", "the red eye of a cold", "pain in the head", "high blood pressure in the kidney"]
 
 
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that there are four GPUs of 80 GB, of which half is free."""
-    monkeypatch.delenv("EMBEDTUNE_DEVICE", raising=False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda where: (40 * 10**9, 80 * 10**9))
-
-
 class Remembers:
     """Stands for a tensor; remembers what is done with it."""
 

@@ -91,7 +91,7 @@ def write() -> None:
     tables = [
         ("", steps_table()),
         (f"### What weights bring\n\n{NOTE}\n\n", runs_table("weights")),
-        (f"### Weights by force on small sets\n\n{FORCED_NOTE}\n\n", runs_table("weights-forced")),
+        (f"### Weights by force\n\n{FORCED_NOTE}\n\n", runs_table("weights-forced")),
         (f"### Time budgets\n\n{BUDGET_NOTE}\n\n", budgets_table()),
         (f"### Time to a better result than sentence-transformers'\n\n{TIME_NOTE}\n\n", time_table()),
     ]

@@ -130,7 +130,11 @@ def killed(name: str, url: str, look: Look, artifact: Path, times: int) -> list[
     figure = f"{'to the bit' if same else 'NOT THE SAME'}; {found}"
     if reader.wrong:
         figure += f" ({reader.wrong[0]})"
-    return [f"{name}, {times} kills ({told}): resumed, and rolled back", figure, "to the bit; 0"]
+    return [
+        f"{name}, {times} kills (last stage told before: {told}): resumed, and rolled back",
+        figure,
+        "to the bit; 0",
+    ]
 
 
 def numbers(count: int) -> Any:

@@ -190,7 +190,7 @@ def chroma_case(options: argparse.Namespace) -> Iterator[tuple[str, Look]]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        while socket.create_connection is None or _closed(port):
+        while _closed(port):
             time.sleep(0.05)
         client = chromadb.HttpClient(
             host="127.0.0.1", port=port, settings=Settings(anonymized_telemetry=False)

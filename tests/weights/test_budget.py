@@ -63,6 +63,15 @@ class World:
         return found
 
 
+def limited(
+    asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, whole: float = 300.0, **dear: float
+) -> tuple[World, Any]:
+    """Give a world where some parts cost more than usual, and what is asked for within some seconds of it."""
+    given = asked()
+    world = World(monkeypatch, **{**COSTS, **dear})
+    return world, replace(given, budget=Budget(world.now + whole))
+
+
 COSTS = {"character": 0.001, "prefix": 10.0, "look": 1.0, "step": 2.0, "ladder": 20.0}
 
 
@@ -83,10 +92,8 @@ def test_tuning_weights_keeps_to_the_time(
 ) -> None:
     chosen = {"layers": settings.Layers(layers=1), "full": settings.Full()}[method]
     long = replace(chosen, passes=1e4, patience=10**4, batch=16, precision="float32")
-    given = asked()
-    world = World(monkeypatch, **{**COSTS, **dear})
     whole = 300.0
-    given = replace(given, budget=Budget(world.now + whole))
+    world, given = limited(asked, monkeypatch, whole, **dear)
     reached = flow.tune_weights(long, given)
     assert isinstance(reached, Reached)
     used = world.now - 1000.0
@@ -114,9 +121,7 @@ def test_long_texts_that_the_sample_lacks_are_counted(
 def test_too_little_time_is_told_before_it_is_spent(
     asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = asked()
-    world = World(monkeypatch, **{**COSTS, "character": 0.1})
-    given = replace(given, budget=Budget(world.now + 300.0))
+    world, given = limited(asked, monkeypatch, character=0.1)
     with pytest.raises(
         UserError, match=r"budget: tuning weights would take \d+ s at least, and \d+ s are left"
     ):
@@ -127,9 +132,7 @@ def test_too_little_time_is_told_before_it_is_spent(
 def test_a_step_that_is_far_too_dear_is_tried_once(
     asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = asked()
-    world = World(monkeypatch, **{**COSTS, "step": 60.0})
-    given = replace(given, budget=Budget(world.now + 300.0))
+    world, given = limited(asked, monkeypatch, step=60.0)
     with pytest.raises(UserError, match=r"budget: tuning weights would take \d+ s at least"):
         flow.tune_weights(settings.Full(), given)
     assert world.steps == 1

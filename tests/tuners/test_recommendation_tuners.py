@@ -185,7 +185,7 @@ def test_items_that_nobody_chose_change_no_factors() -> None:
     time = np.arange(60)
     names = [f"i{row}" for row in range(30)]
     every = Interactions.of(x, user, item, names, time=time)
-    among = every.among_chosen()
+    among = every.among_chosen
     assert among.item_ids == [names[row] for row in chosen]
     np.testing.assert_array_equal(among.matrix().toarray(), every.matrix().toarray()[:, chosen])
     alone = Interactions.of(x[chosen], user, np.searchsorted(chosen, item), among.item_ids, time=time)

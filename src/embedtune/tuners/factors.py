@@ -81,7 +81,7 @@ class FactorsTuner:
         chosen = self
         if self.penalty is None or self.pooling is None or self.boost is None:
             chosen = self._choose(train, seed)
-        spectrum = decompose(train.among_chosen().matrix(), self._rank(train), seed=seed)
+        spectrum = decompose(train.among_chosen.matrix(), self._rank(train), seed=seed)
         return chosen._fitted(train, spectrum, chosen.boost or 1.0)
 
     def _rank(self, train: Interactions) -> int:
@@ -89,7 +89,7 @@ class FactorsTuner:
 
     def _fitted(self, train: Interactions, spectrum: Spectrum, boost: float) -> ItemFactors:
         """Fit with what is chosen; ``spectrum`` is used up, and its memory taken for half of the result."""
-        pooling, among = self.pooling or Pooling(), train.among_chosen()
+        pooling, among = self.pooling or Pooling(), train.among_chosen
         history = _spent(spectrum, self.penalty or PENALTIES[1])
         if self.following and train.time is not None:
             v = next_item_vectors(among, history, pooling)
@@ -125,7 +125,7 @@ class FactorsTuner:
         )
         if not len(held.rows):
             return fallback
-        spectrum = decompose(held.train.among_chosen().matrix(), self._rank(train), seed=seed)
+        spectrum = decompose(held.train.among_chosen.matrix(), self._rank(train), seed=seed)
         best = fallback
         if self.penalty is None or self.pooling is None:
             penalty = self.penalty or PENALTIES[1]
@@ -224,7 +224,7 @@ class Held:
     def plain(self, spectrum: Spectrum, penalty: float, pooling: Pooling) -> float:
         """Recall of EASE's factors with a pooling; the spectrum has the chosen items alone."""
         roots, chosen = spectrum.roots(penalty), np.flatnonzero(self.train.popularity)
-        among = self.train.among_chosen()
+        among = self.train.among_chosen
         pooled = np.asarray(among.matrix(pooling)[self.rows] @ spectrum.items, np.float32)
 
         def mapped(rows: slice) -> Vectors:

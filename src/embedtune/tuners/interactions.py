@@ -132,8 +132,9 @@ class Interactions:
             time=None if self.time is None else self.time[kept],
         )
 
+    @cached_property
     def among_chosen(self) -> Interactions:
-        """Keep the items that somebody chose alone, numbered anew in their order.
+        """The items that somebody chose alone, numbered anew in their order.
 
         For what is fitted to choices alone: the items' vectors are zeros that take no memory.
         """

@@ -13,6 +13,9 @@ from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Layout
 from embedtune.stores.copies import Copies
 from embedtune.stores.url import StoreURL
 
+GO_ON = "check that it runs, and the URL, then go on with --resume"
+"""How to mend it where a server of such a store gives no result."""
+
 
 class Aliased(Copies):
     """A store whose URL names an alias. A subclass knows the client.

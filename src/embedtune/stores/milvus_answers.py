@@ -5,13 +5,13 @@ from __future__ import annotations
 import grpc
 from pymilvus.exceptions import MilvusException
 
+from embedtune.stores.aliased import GO_ON
+
 ERRORS: tuple[type[Exception], ...] = (MilvusException, grpc.RpcError)
 """What the client raises: its own errors, and those of gRPC where it does not try again."""
 
 REFUSED = ("auth check failure", "permission deny", "unauthenticated", "permission_denied")
 """What is said of a wrong token, and of a user who may not do something; in lower case."""
-
-_FIX = "check that it runs, and the URL, then go on with --resume"
 
 
 def explain(error: BaseException) -> tuple[str, str]:
@@ -31,8 +31,8 @@ def explain(error: BaseException) -> tuple[str, str]:
         or "run out of" in said
         or "fail connecting" in said.lower()
     ):
-        return f"Milvus cannot be reached ({said})", _FIX
-    return f"Milvus says: {said}", _FIX
+        return f"Milvus cannot be reached ({said})", GO_ON
+    return f"Milvus says: {said}", GO_ON
 
 
 def _said(error: BaseException) -> str:

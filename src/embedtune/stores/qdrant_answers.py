@@ -10,6 +10,8 @@ import httpx
 from qdrant_client.common.client_exceptions import QdrantException
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
+from embedtune.stores.aliased import GO_ON
+
 ERRORS: tuple[type[Exception], ...] = (ApiException, QdrantException, RuntimeError, ValueError)
 """What the client raises, with a server and without."""
 
@@ -20,8 +22,6 @@ LONGEST = 60.0
 """Seconds that a server can ask for."""
 
 BUSY = (429, 502, 503, 504)
-
-_FIX = "check that it runs, and the URL, then go on with --resume"
 
 
 def patient(request: httpx.Request, send: Callable[[httpx.Request], httpx.Response]) -> httpx.Response:
@@ -49,17 +49,17 @@ def explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, ResponseHandlingException):
         source = error.source
         if isinstance(source, httpx.TimeoutException):
-            return "Qdrant did not answer in time", _FIX
+            return "Qdrant did not answer in time", GO_ON
         if isinstance(source, httpx.TransportError):
-            return f"Qdrant cannot be reached ({source})", _FIX
+            return f"Qdrant cannot be reached ({source})", GO_ON
         return "what answers is no Qdrant server", "check the URL"
     if isinstance(error, UnexpectedResponse):
         said, status = _said(error), error.status_code
         if status in (401, 403):
             return f"Qdrant refuses the key ({status}: {said})", "set QDRANT_API_KEY to one that may write"
-        return f"Qdrant says: {status}, {said}", _FIX
+        return f"Qdrant says: {status}, {said}", GO_ON
     text = str(error).strip().splitlines() or [type(error).__name__]
-    return f"Qdrant says: {text[0][:300]}", _FIX
+    return f"Qdrant says: {text[0][:300]}", GO_ON
 
 
 def _said(error: UnexpectedResponse) -> str:

@@ -10,7 +10,7 @@ import chromadb
 import numpy as np
 import pytest
 from chromadb.config import Settings
-from chromadb.errors import InternalError
+from chromadb.errors import InternalError, NotFoundError
 
 from embedtune import stores
 from embedtune.errors import DiskFull, StoreError
@@ -187,6 +187,25 @@ def test_a_reader_that_opens_in_the_gap_waits_and_changes_nothing(client, chroma
     store = stores.open_store(chroma.url)
     assert asked
     assert (store.count(), store.count(stores.BASE)) == (1, 600)
+
+
+def test_a_rename_between_the_two_questions_of_a_reader_is_no_missing_collection(
+    client, chroma, tuned, mapped, monkeypatch
+):
+    stores.apply(tuned, chroma.url)
+    store = stores.open_store(chroma.url)
+    ask, asked = store._client.get_collection, []
+
+    def in_the_gap(name, **how):
+        asked.append(name)
+        if asked == ["docs"]:
+            stores.rollback(chroma.url)
+            raise NotFoundError("Collection [docs] does not exist")  # between the renames, as it was asked
+        return ask(name, **how)
+
+    monkeypatch.setattr(store._client, "get_collection", in_the_gap)
+    assert store.count() == 600
+    assert asked == ["docs", "docs__et_base", "docs"]
 
 
 class Refusing(BaseHTTPRequestHandler):

@@ -31,6 +31,9 @@ ALONG = ["documents", "metadatas", "uris"]
 GAP = 2.0
 """Seconds after which two renames of which one is done count as broken off."""
 
+ASKED = 3
+"""How often neither a live collection nor one before it must be found until there is none."""
+
 POINTER = "embedtune_live"
 """Key of the metadata that makes a collection a pointer to another one."""
 
@@ -114,15 +117,16 @@ class Chroma(Copies):
         """Give a version's collection; asked for anew each time, as names move.
 
         Where there is no live one but one before it, a switch is between its two renames: it is waited for.
+        Where there is neither, the second rename may have come between the two questions: both are asked again.
         """
-        end = time.monotonic() + GAP
+        end, neither = time.monotonic() + GAP, 0
         while True:
             try:
                 return self._client.get_collection(self._of(version), embedding_function=None)
             except NotFoundError:
-                if version != LIVE or time.monotonic() > end:
+                if version != LIVE or neither == ASKED or time.monotonic() > end:
                     raise
-            self._client.get_collection(self._of(BASE), embedding_function=None)
+            neither = 0 if self._find(BASE) is not None else neither + 1
             time.sleep(0.002)
 
     def layout(self) -> Layout:

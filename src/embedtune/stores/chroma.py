@@ -117,7 +117,7 @@ class Chroma(Copies):
         """Give a version's collection; asked for anew each time, as names move.
 
         Where there is no live one but one before it, a switch is between its two renames: it is waited for.
-        Where there is neither, the second rename may have come between the two questions: both are asked again.
+        Where there is neither, the second rename may have come between the two questions: ask both anew.
         """
         end, neither = time.monotonic() + GAP, 0
         while True:

@@ -18,8 +18,8 @@ from embedtune.data import read
 from embedtune.encoders import load_encoder
 from embedtune.tuners.base import Budget
 from embedtune.tuners.ladders import LADDERS
+from embedtune.weights.asked import Asked
 from embedtune.weights.methods import Full, Layers, Method
-from embedtune.weights.reach import Asked
 from embedtune.weights.step import Memory, gradients
 from embedtune.weights.work import material_of, tower_of
 

@@ -15,8 +15,9 @@ from embedtune.tuners.auto import Choice, choose
 from embedtune.tuners.base import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.types import Encoder
+from embedtune.weights.asked import Asked, Reached
 from embedtune.weights.methods import Method
-from embedtune.weights.reach import Asked, Reached, reach
+from embedtune.weights.reach import reach
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def asked(deep_model: Path, rows: list[dict[str, str]]) -> Callable[..., Any]:
         from embedtune.encoders import load_encoder
         from embedtune.tuners.base import Budget
         from embedtune.tuners.ladders import LADDERS
-        from embedtune.weights.reach import Asked
+        from embedtune.weights.asked import Asked
 
         data = changes.pop("data", rows)
         dataset, encoder = read(data), load_encoder(str(base))

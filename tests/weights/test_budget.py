@@ -17,7 +17,7 @@ from embedtune.tuners.base import Budget
 from embedtune.weights import flow
 from embedtune.weights import methods as settings
 from embedtune.weights import train as loop
-from embedtune.weights.reach import Reached
+from embedtune.weights.asked import Reached
 from embedtune.weights.transformer import TransformerTower
 
 

@@ -208,7 +208,7 @@ from embedtune.encoders import load_encoder
 from embedtune.tuners.base import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.weights.methods import Full
-from embedtune.weights.reach import Asked
+from embedtune.weights.asked import Asked
 from embedtune.weights.train import train
 from embedtune.weights.work import checkpoint_of, material_of, tower_of
 

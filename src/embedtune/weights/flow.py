@@ -31,8 +31,8 @@ from embedtune.tuners.auto import Choice, Tried, choose, harmed, simplest
 from embedtune.tuners.base import Budget
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.types import Encoder
+from embedtune.weights.asked import Asked, Reached
 from embedtune.weights.methods_base import Method
-from embedtune.weights.reach import Asked, Reached
 
 if TYPE_CHECKING:
     from embedtune.weights.checkpoint import Checkpoint

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,8 +116,6 @@ class Prefix:
     @contextlib.contextmanager
     def _running(self) -> Iterator[list[Any]]:
         """Run the lower layers alone; what the last of them gives is put into the list."""
-        from embedtune.weights.transformer import swapped
-
         found: list[Any] = []
         hook = self.stack[self.count - 1].register_forward_hook(lambda _m, _i, out: found.append(out))
         above = {place: self._skipped[place] for place in range(self.count, len(self.stack))}
@@ -154,8 +152,6 @@ class Prefix:
     @contextlib.contextmanager
     def below(self, rows: Rows) -> Iterator[None]:
         """Put the activations of some texts in the place of the lower layers."""
-        from embedtune.weights.transformer import swapped
-
         tokens, stored = self.tower.tokens, self._rows
         if stored is None:
             raise ValueError("nothing has been computed")
@@ -171,3 +167,16 @@ class Prefix:
         self._skipped[self.count - 1].give(given, as_tuple=self._as_tuple)
         with swapped(self.stack, {place: self._skipped[place] for place in range(self.count)}):
             yield
+
+
+@contextlib.contextmanager
+def swapped(stack: nn.ModuleList, layers: Mapping[int, nn.Module]) -> Iterator[None]:
+    """Put other modules into the places of some layers for a while."""
+    own = {place: stack[place] for place in layers}
+    try:
+        for place, layer in layers.items():
+            stack[place] = layer
+        yield
+    finally:
+        for place, layer in own.items():
+            stack[place] = layer

@@ -2,57 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from embedtune.collect import Collected
-from embedtune.data.dataset import Dataset
 from embedtune.errors import MissingExtra, UserError
 from embedtune.extras import require
 from embedtune.probes import uncached
 from embedtune.tuners import TUNERS
-from embedtune.tuners.auto import Choice, Ladder
-from embedtune.tuners.base import Budget
+from embedtune.tuners.auto import Choice
 from embedtune.types import Encoder
 from embedtune.weights import RUNGS
+from embedtune.weights.asked import Asked, Reached
 from embedtune.weights.methods import Layers, Method, Table
 from embedtune.weights.room import refuse_too_large
 
 FEWEST = 100
 """Labels below which no weights are trained."""
-
-
-@dataclass(frozen=True)
-class Reached:
-    """What came of tuning weights."""
-
-    encoder: Encoder
-    """The base, or the base with other weights."""
-    found: Collected
-    """The labels with that encoder's vectors."""
-    pool: Any
-    """What was chosen on, with that encoder's vectors."""
-    choice: Choice
-    note: str
-    """One line for people."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """All that tuning weights needs to know of a run."""
-
-    dataset: Dataset
-    encoder: Encoder
-    found: Collected
-    pool: Any
-    ladder: Ladder
-    metric: str
-    test: str
-    seed: int
-    budget: Budget
-    checkpoint: Path | None = None
-    resume: bool = False
 
 
 def rung_of(method: str, layers: int | None) -> Method | None:

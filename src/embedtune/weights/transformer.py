@@ -6,7 +6,6 @@ import contextlib
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -309,16 +308,3 @@ def layer_stack(module: nn.Module) -> nn.ModuleList:
     if not lists:
         raise UserError("this model has no list of layers", fix="take method full")
     return max(lists, key=lambda one: (len(one), sum(p.numel() for p in one.parameters())))
-
-
-@contextlib.contextmanager
-def swapped(stack: nn.ModuleList, layers: Mapping[int, nn.Module]) -> Iterator[None]:
-    """Put other modules into the places of some layers for a while."""
-    own = {place: stack[place] for place in layers}
-    try:
-        for place, layer in layers.items():
-            stack[place] = layer
-        yield
-    finally:
-        for place, layer in own.items():
-            stack[place] = layer

@@ -21,7 +21,7 @@ from embedtune.weights.methods_base import Method
 from embedtune.weights.tower import Tower
 
 if TYPE_CHECKING:
-    from embedtune.weights.reach import Asked
+    from embedtune.weights.asked import Asked
 
 
 def tower_of(method: Method, encoder: Encoder) -> Tower:

@@ -1,0 +1,45 @@
+"""What tuning weights needs to know of a run, and what came of it. Nothing heavy here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedtune.collect import Collected
+from embedtune.data.dataset import Dataset
+from embedtune.tuners.auto import Choice, Ladder
+from embedtune.tuners.base import Budget
+from embedtune.types import Encoder
+
+
+@dataclass(frozen=True)
+class Asked:
+    """All that tuning weights needs to know of a run."""
+
+    dataset: Dataset
+    encoder: Encoder
+    found: Collected
+    pool: Any
+    ladder: Ladder
+    metric: str
+    test: str
+    seed: int
+    budget: Budget
+    checkpoint: Path | None = None
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What came of tuning weights."""
+
+    encoder: Encoder
+    """The base, or the base with other weights."""
+    found: Collected
+    """The labels with that encoder's vectors."""
+    pool: Any
+    """What was chosen on, with that encoder's vectors."""
+    choice: Choice
+    note: str
+    """One line for people."""

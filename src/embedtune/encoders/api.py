@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.data.spending import Spending
 from embedtune.encoders.address import Address
 from embedtune.encoders.answers import read_vectors
 from embedtune.encoders.api_run import Keep, Run
@@ -27,6 +26,7 @@ from embedtune.encoders.providers import provider_of
 from embedtune.encoders.providers.base import Facts
 from embedtune.errors import ModelNotFound, UserError
 from embedtune.files import atomic_write
+from embedtune.spending import Spending
 from embedtune.types import Content, Kind, Similarity, Vectors
 
 if TYPE_CHECKING:

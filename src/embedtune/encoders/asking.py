@@ -17,7 +17,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from embedtune.data.spending import Spending
 from embedtune.encoders.address import Address
 from embedtune.encoders.batches import byte_lengths, most_tokens
 from embedtune.encoders.prices import Price
@@ -25,6 +24,7 @@ from embedtune.encoders.providers.base import Provider, Unusable
 from embedtune.encoders.refusals import CONTENT, PATIENCE, Again, Answer
 from embedtune.errors import UserError
 from embedtune.extras import need
+from embedtune.spending import Spending
 from embedtune.types import Kind
 
 LONGEST_WAIT = 60.0

@@ -29,7 +29,6 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.data.spending import Spending
 from embedtune.encoders.api import ApiEncoder
 from embedtune.encoders.asking import Halted
 from embedtune.encoders.cache import VectorCache, content_keys
@@ -38,6 +37,7 @@ from embedtune.encoders.dispatch import LOGIN
 from embedtune.encoders.prices import Price
 from embedtune.encoders.wire import Wire
 from embedtune.errors import DiskFull, TextsFailed, UserError
+from embedtune.spending import Spending
 from embedtune.types import Kind, Vectors
 
 AGAIN = 0.1

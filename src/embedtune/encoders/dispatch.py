@@ -189,16 +189,18 @@ class _Courier:
         """Hear what the courier says, until it ends."""
         while (message := self._wire.receive()) is not None:
             self._began = True
-            errand = self._errand
-            if errand is None:
-                continue
-            try:
-                errand.hear(*message, self._wire)
-            except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
-                errand.fail(error)
+            self._hear(*message)
         self._stdout.close()
         if (errand := self._errand) is not None:
             errand.end(None)
+
+    def _hear(self, message: dict[str, Any], content: bytearray) -> None:
+        if (errand := self._errand) is None:  # it was left
+            return
+        try:
+            errand.hear(message, content, self._wire)
+        except BaseException as error:  # noqa: BLE001 - the caller's thread raises it
+            errand.fail(error)
 
     def _obituary(self, name: str) -> str:
         if not self._began:
@@ -233,9 +235,7 @@ class _Courier:
         self._open = False
         with contextlib.suppress(OSError):
             self._stdin.close()
-        if self._owner != os.getpid():
-            return
-        if wait:
+        if wait and self._owner == os.getpid() and self.thread is not threading.current_thread():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(wait)
                 self.thread.join(wait)

@@ -190,9 +190,9 @@ def main() -> None:
 
 NOTE = """The process is killed with SIGKILL while requests are under way; its courier, a process of its own,
 keeps their answers, and the next run waits for it. The ideal is requests × 50 ms / concurrency; the bare loop
-sends the same requests with the same client and does nothing with the answers, on the same machine and at about
-the same time: the rest is what embedtune itself costs. The start of the courier is no cost of a text, and is
-given in a row of its own: a first request and a second, which start it and connect."""
+sends the same requests with the same client and does nothing with the answers, on the same machine and at
+about the same time: the rest is what embedtune itself costs. The start of the courier is no cost of a text,
+and has a row of its own: it is timed with the two requests that start it and connect it."""
 
 
 def report(

@@ -20,7 +20,7 @@ import pytest
 import embedtune
 from embedtune.encoders import CachedEncoder, VectorCache, dispatch, load_encoder
 from embedtune.encoders.api import ApiEncoder
-from embedtune.encoders.wire import Wire
+from embedtune.encoders.wire import Wire, packed, unpacked
 from embedtune.errors import TextsFailed, UserError
 from embedtune.spending import Spending
 
@@ -368,6 +368,14 @@ def test_messages_come_through_as_they_were_sent() -> None:
         ({"text": "\ud800 ü"}, bytearray(content + np.arange(3).tobytes())),
         ({"nothing": None}, bytearray()),
     ]
+
+
+def test_texts_arrive_whatever_is_in_them() -> None:
+    texts, keys = ["", "\ud800 ü", "𝒳\0\n", ""], np.arange(128, dtype=np.uint8).reshape(4, 32)
+    came, with_them = unpacked(bytearray().join(packed(texts, keys)))
+    assert came == texts
+    np.testing.assert_array_equal(with_them, keys)
+    assert unpacked(bytearray().join(packed([], keys[:0])))[0] == []
 
 
 def test_nobody_who_reads_is_waited_for_when_all_are_gone() -> None:

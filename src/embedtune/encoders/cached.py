@@ -205,7 +205,7 @@ class Work:
         under way then is not lost. See :mod:`embedtune.encoders.courier`.
         """
         courier_for = getattr(self.encoder, "courier_for", None)
-        if courier_for is None or type(self.cache) is not VectorCache:
+        if courier_for is None or self.keys is None or type(self.cache) is not VectorCache:
             return left
         for _ in range(COURIERS):
             send = courier_for(self.texts, self.cache) if len(left) else None
@@ -218,7 +218,7 @@ class Work:
                 self.take(asked[rows], found)
 
             try:
-                send([self.texts[row] for row in left], self.kind, take)
+                send([self.texts[row] for row in left], self.keys[left], self.kind, take)
             except TextsFailed as error:
                 raise error.placed(asked[error.rows].tolist(), error.reasons, len(self.texts)) from None
             except CourierLost as lost:

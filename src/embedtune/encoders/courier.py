@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 
 from embedtune.encoders.api import ApiEncoder
 from embedtune.encoders.asking import Halted
-from embedtune.encoders.cache import VectorCache, content_keys
+from embedtune.encoders.cache import VectorCache
 from embedtune.encoders.cached import Work
 from embedtune.encoders.dispatch import LOGIN
 from embedtune.encoders.prices import Price
-from embedtune.encoders.wire import Wire
+from embedtune.encoders.wire import Wire, unpacked
 from embedtune.errors import DiskFull, TextsFailed, UserError
 from embedtune.spending import Spending
 from embedtune.types import Kind, Vectors
@@ -137,10 +137,10 @@ class Courier:
         self.cache: VectorCache | None = None
         self._thread: threading.Thread | None = None
 
-    def begin(self, order: dict[str, Any], texts: list[str]) -> None:
+    def begin(self, order: dict[str, Any], content: bytearray) -> None:
         """Encode texts, in another thread."""
         self.stop.clear()
-        self._thread = threading.Thread(target=self._run, args=(order, texts))
+        self._thread = threading.Thread(target=self._run, args=(order, content))
         self._thread.start()
 
     def halt(self) -> None:
@@ -154,7 +154,7 @@ class Courier:
             self.halt()  # a run that begins just now forgets that it was halted
             self._thread.join(AGAIN)
 
-    def _run(self, order: dict[str, Any], texts: list[str]) -> None:
+    def _run(self, order: dict[str, Any], content: bytearray) -> None:
         asker = self.encoder._asker
         asker.answered, asker._base64, before = order["answered"], order["base64"], asker.tokens
         self.purse.limit, self.purse.spent, self.purse.stopped = order["limit"], 0.0, False
@@ -163,7 +163,7 @@ class Courier:
             logging.getLogger(name).setLevel(level)
         kind, told = None, None
         try:
-            self._encode(order, texts)
+            self._encode(order["encode"], order["cache"], *unpacked(content))
         except Halted:
             pass
         except Exception as error:  # noqa: BLE001 - the employer raises it
@@ -178,12 +178,10 @@ class Courier:
         }
         self.employer.tell({"outcome": outcome})
 
-    def _encode(self, order: dict[str, Any], texts: list[str]) -> None:
-        kind: Kind = order["encode"]
-        folder, size = order["cache"]
-        if self.cache is None or (self.cache.folder, self.cache.size) != (Path(folder), size):
-            self.cache = VectorCache(Path(folder), size=size)
-        keys = content_keys(self.encoder.prompt_key(kind), texts)
+    def _encode(self, kind: Kind, place: tuple[str, int], texts: list[str], keys: NDArray[np.uint8]) -> None:
+        folder, size = Path(place[0]), place[1]
+        if self.cache is None or (self.cache.folder, self.cache.size) != (folder, size):
+            self.cache = VectorCache(folder, size=size)
         Work(self.encoder, self.cache, texts, kind, keys, self._take, self.stop).pay(np.arange(len(texts)))
 
     def _take(self, rows: NDArray[np.int64], found: Vectors) -> None:
@@ -252,7 +250,7 @@ def main() -> None:
         while (message := wire.receive()) is not None:
             said, content = message
             if "encode" in said:
-                courier.begin(said, json.loads(content))
+                courier.begin(said, content)
             elif "reply" in said:
                 employer.answered(said["reply"], said["value"])
             elif "stop" in said:

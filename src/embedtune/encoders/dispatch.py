@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from embedtune import errors
 from embedtune.encoders.api_run import LAST_CALL, Keep
-from embedtune.encoders.wire import Wire
+from embedtune.encoders.wire import Wire, packed
 from embedtune.errors import DiskFull, TextsFailed, UserError
 from embedtune.types import Kind
 
@@ -73,7 +74,13 @@ class Dispatch:
         return courier is None or courier.thread is not threading.current_thread()
 
     def encode(
-        self, encoder: ApiEncoder, cache: VectorCache, texts: Sequence[str], kind: Kind, take: Keep
+        self,
+        encoder: ApiEncoder,
+        cache: VectorCache,
+        texts: Sequence[str],
+        keys: NDArray[np.uint8],
+        kind: Kind,
+        take: Keep,
     ) -> None:
         """Encode texts; when this returns or raises, all that was handed on is in the cache.
 
@@ -86,7 +93,7 @@ class Dispatch:
         """
         with self._turn:
             try:
-                self._running(encoder).encode(encoder, cache, texts, kind, take)
+                self._running(encoder).encode(encoder, cache, texts, keys, kind, take)
             except CourierLost as lost:
                 self.useless = not lost.began
                 raise
@@ -139,7 +146,13 @@ class _Courier:
         return self._open and self._owner == os.getpid() and self.thread.is_alive()
 
     def encode(
-        self, encoder: ApiEncoder, cache: VectorCache, texts: Sequence[str], kind: Kind, take: Keep
+        self,
+        encoder: ApiEncoder,
+        cache: VectorCache,
+        texts: Sequence[str],
+        keys: NDArray[np.uint8],
+        kind: Kind,
+        take: Keep,
     ) -> None:
         """See :meth:`Dispatch.encode`."""
         asker = encoder._asker
@@ -156,7 +169,7 @@ class _Courier:
         sent = False
         try:
             with contextlib.suppress(OSError):
-                self._wire.send(order, json.dumps(list(texts)).encode())
+                self._wire.send(order, *packed(texts, keys))
             sent = True
             while not errand.changed.wait(LOOK) and self.thread.is_alive():
                 pass

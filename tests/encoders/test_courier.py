@@ -354,7 +354,7 @@ def test_progress_may_encode_itself(provider: Any) -> None:
 
 def test_messages_come_through_as_they_were_sent() -> None:
     source, sink = os.pipe()
-    here, there = Wire(-1, sink, gone=lambda: False), Wire(source, -1)
+    here, there = Wire(sink, sink, gone=lambda: False), Wire(source, source)
     content = os.urandom(3_000_000)  # more than a pipe holds
     heard: list[Any] = []
     thread = threading.Thread(target=lambda: heard.extend(iter(there.receive, None)))
@@ -381,6 +381,6 @@ def test_texts_arrive_whatever_is_in_them() -> None:
 def test_nobody_who_reads_is_waited_for_when_all_are_gone() -> None:
     source, sink = os.pipe()
     with pytest.raises(BrokenPipeError):
-        Wire(-1, sink, gone=lambda: True).send({}, bytes(3_000_000))
+        Wire(sink, sink, gone=lambda: True).send({}, bytes(3_000_000))
     os.close(source)
     os.close(sink)

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -177,26 +177,6 @@ class ApiEncoder:
             "api_base": None if self.own_address else str(self.address),
             "api_key_env": None if self.key_variable == self.provider.key_variable else self.key_variable,
             "dimensions": self.dimensions,
-        }
-
-    def recipe(self) -> dict[str, Any]:
-        """Give what makes the same encoder in another process, as JSON; no secrets, and no limit of cost."""
-        query = f"?{self.address.query}" if self.address.query else ""
-        price = self.price
-        options = {
-            "name": self.name,
-            "api_key_env": self.key_variable,
-            "dimensions": self.dimensions,
-            "dimension": self.dimension,
-            "similarity": self.similarity,
-            "batch": self._items,
-            **asdict(self._asker.manner),
-        }
-        return {
-            "fingerprint": self.fingerprint,
-            "api_base": None if self.own_address else self.address.base + query,
-            "price": price and [price.price, price.currency, price.date and str(price.date), price.source],
-            "options": options,
         }
 
     def courier_for(self, items: Sequence[str], cache: VectorCache) -> Callable[..., None] | None:

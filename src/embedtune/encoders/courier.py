@@ -14,27 +14,22 @@ in its environment, as in that of its employer, and in no message.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import threading
 import traceback
 from concurrent.futures import Future
-from datetime import date
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.encoders.api import ApiEncoder
 from embedtune.encoders.asking import Halted
 from embedtune.encoders.cache import VectorCache
 from embedtune.encoders.cached import Work
-from embedtune.encoders.dispatch import LOGIN
-from embedtune.encoders.prices import Price
+from embedtune.encoders.recipe import opened
 from embedtune.encoders.wire import Wire, unpacked
 from embedtune.errors import DiskFull, TextsFailed, UserError
 from embedtune.spending import Spending
@@ -124,7 +119,7 @@ class Courier:
     Parameters
     ----------
     recipe : dict
-        What :meth:`~embedtune.encoders.api.ApiEncoder.recipe` gives.
+        What :func:`~embedtune.encoders.recipe.recipe` gives.
     employer : Employer
         Whom to tell.
     """
@@ -190,20 +185,6 @@ class Courier:
 
     def _notice(self, line: str) -> None:
         self.employer.tell({"notice": line})
-
-
-def opened(recipe: dict[str, Any]) -> ApiEncoder:
-    """Make the encoder of a recipe; the password of its address is in the environment."""
-    base, login = recipe["api_base"], os.environ.pop(LOGIN, None)
-    if base is not None and login is not None:
-        scheme, _, rest = base.partition("://")
-        name, password = (quote(one, safe="") for one in json.loads(login))
-        base = f"{scheme}://{name}:{password}@{rest}"
-    price = None
-    if recipe["price"] is not None:
-        amount, currency, when, source = recipe["price"]
-        price = Price(amount, currency, None if when is None else date.fromisoformat(when), source)
-    return ApiEncoder(**recipe["options"] | {"api_base": base, "prices": price})
 
 
 def _described(error: BaseException) -> tuple[str, Any]:

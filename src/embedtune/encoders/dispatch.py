@@ -7,7 +7,6 @@ of its own, which a Ctrl-C does not break into; the caller's thread waits for it
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import subprocess
@@ -15,7 +14,6 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +21,8 @@ from numpy.typing import NDArray
 
 from embedtune import errors
 from embedtune.encoders.api_run import LAST_CALL, Keep
+from embedtune.encoders.errand import Errand
+from embedtune.encoders.recipe import recipe, secrets
 from embedtune.encoders.wire import Wire, packed
 from embedtune.errors import DiskFull, TextsFailed, UserError
 from embedtune.types import Kind
@@ -30,9 +30,6 @@ from embedtune.types import Kind
 if TYPE_CHECKING:
     from embedtune.encoders.api import ApiEncoder
     from embedtune.encoders.cache import VectorCache
-
-LOGIN = "EMBEDTUNE_COURIER_LOGIN"
-"""The variable in the courier's environment that holds name and password of the address, if it has them."""
 
 LOOK = 1.0
 """Seconds between two looks at whether the courier is there, while it says nothing."""
@@ -113,13 +110,11 @@ class _Courier:
     def __init__(self, encoder: ApiEncoder) -> None:
         self._began = False
         self._open, self._owner = True, os.getpid()
-        self._errand: _Errand | None = None
+        self._errand: Errand | None = None
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))
         }
-        environment.pop(LOGIN, None)
-        if encoder.address.login is not None:
-            environment[LOGIN] = json.dumps(encoder.address.login)
+        environment |= secrets(encoder)
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "embedtune.encoders.courier"],
@@ -139,7 +134,7 @@ class _Courier:
         self.thread = threading.Thread(target=self._listen, daemon=True, name="embedtune-courier")
         self.thread.start()
         with contextlib.suppress(OSError):  # a courier that is dead is found out soon
-            self._wire.send({"employer": os.getpid()} | encoder.recipe())
+            self._wire.send({"employer": os.getpid()} | recipe(encoder))
 
     def usable(self) -> bool:
         """Say whether it runs, and is this process's: not that of one which this was forked from."""
@@ -165,7 +160,7 @@ class _Courier:
             "answered": asker.answered,
             "base64": asker._base64,
         }
-        errand = self._errand = _Errand(encoder, take)
+        errand = self._errand = Errand(encoder, take)
         sent = False
         try:
             with contextlib.suppress(OSError):
@@ -186,7 +181,7 @@ class _Courier:
             raise CourierLost(self._obituary(encoder.name), began=self._began)
         self._tell(errand.outcome, encoder)
 
-    def _break_off(self, errand: _Errand, sent: bool) -> None:
+    def _break_off(self, errand: Errand, sent: bool) -> None:
         """Take what is under way, as it is paid for; leave the courier to it where that takes long."""
         try:
             if sent:
@@ -252,72 +247,3 @@ class _Courier:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(wait)
                 self.thread.join(wait)
-
-
-@dataclass
-class _Errand:
-    """One encoding that a courier is at."""
-
-    encoder: ApiEncoder
-    take: Keep
-    changed: threading.Event = field(default_factory=threading.Event)
-    """Set when it is over, and when there is trouble."""
-    ended: threading.Event = field(default_factory=threading.Event)
-    outcome: dict[str, Any] | None = None
-    """What the courier said at the end; None where it never did."""
-    trouble: BaseException | None = None
-    """What went wrong on this side."""
-    reserved: list[float] = field(default_factory=list)
-    """What is set aside for requests under way."""
-
-    def hear(self, message: dict[str, Any], content: bytearray, wire: Wire) -> None:
-        """Do what a message asks for."""
-        if "kept" in message:
-            number = message["kept"]
-            rows = np.frombuffer(content, np.int64, number)
-            self.take(rows, np.frombuffer(content, np.float32, offset=8 * number).reshape(number, -1))
-        elif "spend" in message:
-            value = self._spend(message["spend"], *message["amounts"])
-            if message["id"] is not None:
-                with contextlib.suppress(OSError):
-                    wire.send({"reply": message["id"], "value": value})
-        elif "log" in message:
-            logging.getLogger(message["log"]).log(message["level"], "%s", message["text"])
-        elif "notice" in message and self.encoder.notice is not None:
-            self.encoder.notice(message["notice"])
-        elif "outcome" in message:
-            self.end(message["outcome"])
-
-    def fail(self, error: BaseException) -> None:
-        """Note what went wrong first."""
-        self.trouble = self.trouble or error
-        self.changed.set()
-
-    def end(self, outcome: dict[str, Any] | None) -> None:
-        """Note that it is over."""
-        self.outcome = outcome
-        self.ended.set()
-        self.changed.set()
-
-    def _spend(self, what: str, *amounts: float) -> Any:
-        spending = self.encoder.spending
-        if what == "in_flight":
-            return spending.in_flight
-        if what == "reserve":
-            granted = spending.try_reserve(*amounts)
-            if granted:
-                self.reserved.append(*amounts)
-            return granted
-        worst, cost = amounts
-        if worst in self.reserved:
-            self.reserved.remove(worst)
-        else:  # without a limit nothing is set aside before
-            spending.try_reserve(worst)
-        spending.settle(worst, cost)
-        return spending.spent
-
-    def settle_rest(self) -> None:
-        """Count requests whose end is unknown at their worst."""
-        while self.reserved:
-            worst = self.reserved.pop()
-            self.encoder.spending.settle(worst, worst)

@@ -138,7 +138,7 @@ class _Courier:
 
     def usable(self) -> bool:
         """Say whether it runs, and is this process's: not that of one which this was forked from."""
-        return self._open and self._owner == os.getpid() and self.thread.is_alive()
+        return self._open and self._owner == os.getpid() and self._process.poll() is None
 
     def encode(
         self,

@@ -215,7 +215,7 @@ def start(provider: Any, texts: int) -> subprocess.Popen[str]:
     return done
 
 
-def test_killed_five_times_each_text_is_paid_for_once_but_those_under_way(serve: Any) -> None:
+def test_killed_five_times_each_text_is_paid_for_once(serve: Any) -> None:
     provider, texts = serve("--latency", "0.02"), 4000
     for kill in range(1, 6):
         run = start(provider, texts)
@@ -230,8 +230,9 @@ def test_killed_five_times_each_text_is_paid_for_once_but_those_under_way(serve:
     last.stdout.close()
     accounts = provider.accounts()
     assert accounts["texts"] == texts
-    assert accounts["charged"] - texts <= 5 * 2 * 4 * 20  # what two times four threads had under way
+    lost = 5 * 2 * 4 * 20 if sys.platform == "win32" else 0  # there is no courier: two times four threads
     charged = accounts["charged"]
+    assert charged - texts <= lost
     names = [f"text {number}" for number in range(texts)]
     vectors = opened(provider, dimensions=64).encode(names)
     np.testing.assert_allclose(vectors, expected(names), atol=1e-6)

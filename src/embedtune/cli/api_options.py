@@ -49,7 +49,7 @@ class ApiOptions:
         What encoding costs is estimated on standard error before anything is sent; one limit of cost holds
         for all models of a command.
         """
-        from embedtune.data.spending import Spending
+        from embedtune.spending import Spending
 
         told = {
             "api_base": self.api_base,

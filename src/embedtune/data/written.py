@@ -28,10 +28,10 @@ from embedtune.data.chat_answers import Unusable, json_object, queries_of, retry
 from embedtune.data.dataset import Dataset
 from embedtune.data.pages import Page, pages
 from embedtune.data.pairs import made_dataset
-from embedtune.data.spending import Spending
 from embedtune.errors import UserError
 from embedtune.extras import need
 from embedtune.files import atomic_write
+from embedtune.spending import Spending
 
 PROMPT = """Below is a text from a collection that people search. Write {count} short queries that \
 somebody who needs this text, and has not seen it, would type into the search. Use everyday words rather \

@@ -8,24 +8,29 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.data.spending import Spending
 from embedtune.encoders.address import Address
 from embedtune.encoders.answers import read_vectors
 from embedtune.encoders.api_run import Keep, Run
 from embedtune.encoders.asking import Asker, Manner
-from embedtune.encoders.batches import byte_lengths, estimated_tokens
+from embedtune.encoders.batches import batches, byte_lengths, estimated_tokens
+from embedtune.encoders.dispatch import Dispatch
 from embedtune.encoders.prices import Price, Prices, price_of
 from embedtune.encoders.providers import provider_of
 from embedtune.encoders.providers.base import Facts
 from embedtune.errors import ModelNotFound, UserError
 from embedtune.files import atomic_write
+from embedtune.spending import Spending
 from embedtune.types import Content, Kind, Similarity, Vectors
+
+if TYPE_CHECKING:
+    from embedtune.encoders.cache import VectorCache
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +117,7 @@ class ApiEncoder:
         dimension: int | None = None,
         similarity: Similarity = "cosine",
         max_cost: float | Spending | None = None,
-        prices: Prices | None = None,
+        prices: Prices | Price | None = None,
         concurrency: int = 8,
         timeout: float = 60.0,
         attempts: int = 8,
@@ -145,6 +150,7 @@ class ApiEncoder:
         self._tokens = facts.tokens or provider.limits.tokens
         manner = Manner(concurrency=concurrency, timeout=timeout, attempts=attempts, wait=wait)
         self._asker = Asker(provider, self.address, self.key_variable, manner, self.spending, self.price)
+        self._dispatch = Dispatch()
         self.fingerprint = hashlib.sha256(
             json.dumps([provider.name, self.address.base, provider.model, dimensions, similarity]).encode()
         ).hexdigest()
@@ -172,6 +178,18 @@ class ApiEncoder:
             "api_key_env": None if self.key_variable == self.provider.key_variable else self.key_variable,
             "dimensions": self.dimensions,
         }
+
+    def courier_for(self, items: Sequence[str], cache: VectorCache) -> Callable[..., None] | None:
+        """Give what encodes texts in a process of its own, and keeps them; None where this one is to.
+
+        What is of one request is asked for here, as it would not be worth the start of a process.
+        """
+        if type(self) is not ApiEncoder or not self._dispatch.possible():
+            return None  # of a class of somebody else's there is no recipe
+        requests = batches(estimated_tokens(byte_lengths(items)), self._items, self._tokens)
+        if next(requests, None) is None or next(requests, None) is None:
+            return None
+        return partial(self._dispatch.encode, self, cache)
 
     def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
         """Give float32 vectors (n, d) in the order of ``items``; unit length if similarity is cosine.

@@ -1,8 +1,12 @@
 """The work of encoding texts through an API: several requests at a time, each answer kept as it comes.
 
-What is paid for twice, at most: a vector is handed on to be kept as soon as its answer is read, before the
-same worker sends anything else. When the process is killed, only answers that were under way or being kept
-at that moment are lost: those of at most :data:`WORKERS` times ``concurrency`` requests.
+What is paid for twice: a vector is handed on to be kept as soon as its answer is read, before the same worker
+sends anything else, and nothing is asked for that is kept. Lost are only answers that are under way, or being
+kept, when the process is killed that makes the requests. Where vectors are kept that is a courier (see
+``courier.py``), which ends with its own work, whatever ends the process that employs it: nothing is lost.
+The process itself makes the requests that are the only one of an encoding, and all where there is no courier
+(on Windows, and where nothing is kept). There, a kill loses those of at most :data:`WORKERS` times
+``concurrency`` requests; so does one that ends the courier too, as that of a whole container does.
 """
 
 from __future__ import annotations

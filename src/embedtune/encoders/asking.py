@@ -7,6 +7,7 @@ that it names holds for all requests. An answer that was charged for and is of n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -17,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from embedtune.data.spending import Spending
 from embedtune.encoders.address import Address
 from embedtune.encoders.batches import byte_lengths, most_tokens
 from embedtune.encoders.prices import Price
@@ -25,6 +25,7 @@ from embedtune.encoders.providers.base import Provider, Unusable
 from embedtune.encoders.refusals import CONTENT, PATIENCE, Again, Answer
 from embedtune.errors import UserError
 from embedtune.extras import need
+from embedtune.spending import Spending
 from embedtune.types import Kind
 
 LONGEST_WAIT = 60.0
@@ -205,13 +206,15 @@ class Asker:
             body.pop("encoding_format", None)
         content = json.dumps(body).encode()
         worst = self.price.of(most) if self.price else 0.0
-        with self._slots:
+        with contextlib.ExitStack() as slot:
+            slot.enter_context(self._slots)
             self._pause(self._resume - time.monotonic())
             if not self._reserve(worst):
                 raise OverLimit
             cost = worst  # unless the provider says what it was, or that there was none
             try:
                 status, headers, got = self._post(content)
+                slot.close()  # the next request need not wait until this answer is read
                 if status != 200:
                     cost = 0.0
                     raise self._meant(Answer(status, headers, got), "encoding_format" in body)

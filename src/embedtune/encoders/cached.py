@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.encoders.asking import Halted
 from embedtune.encoders.cache import VectorCache, content_keys
 from embedtune.encoders.claims import claimed
+from embedtune.encoders.dispatch import CourierLost
 from embedtune.errors import TextsFailed
 from embedtune.types import Content, Encoder, Kind, Similarity, Vectors
 
@@ -23,6 +23,12 @@ logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with (texts done, texts in all) as work goes on."""
+
+Take = Callable[[NDArray[np.int64], Vectors], None]
+"""Gets rows of the texts and their vectors (n, d) as they come, one call at a time."""
+
+COURIERS = 3
+"""So many couriers in a row that end before their work does, and this process does it itself."""
 
 WAIT = 0.3
 """Seconds between two looks at what another process is paying for."""
@@ -130,10 +136,18 @@ class CachedEncoder:
 
     def _encode_unique(self, texts: list[str], kind: Kind) -> Vectors:
         vectors, keys, missing = self._look_up(texts, kind)
-        work = _Work(self, texts, kind, vectors, keys, len(texts) - len(missing))
-        work.tell()
-        if self._paid and keys is not None and self.cache is not None:
-            work.pay(missing, self.cache.folder / "claims" / self.fingerprint[:32])
+        done = len(texts) - len(missing)
+        self._tell(done, len(texts))
+
+        def take(rows: NDArray[np.int64], found: Vectors) -> None:
+            nonlocal done
+            vectors[rows] = found
+            done += len(rows)
+            self._tell(done, len(texts))
+
+        work = Work(self.encoder, self.cache, texts, kind, keys, take)
+        if self._paid and keys is not None:
+            work.pay(work.entrust(missing))
         else:
             work.encode(missing)
         return vectors
@@ -144,34 +158,32 @@ class CachedEncoder:
 
 
 @dataclass
-class _Work:
+class Work:
     """The encoding of what the cache does not have."""
 
-    cached: CachedEncoder
-    texts: list[str]
+    encoder: Encoder
+    cache: VectorCache | None
+    texts: Sequence[str]
     kind: Kind
-    vectors: Vectors
     keys: NDArray[np.uint8] | None
-    done: int
+    """Of the texts, (n, 32); None where nothing is kept."""
+    take: Take
+    """Gets what was encoded, when it is in the cache, and what others have put there meanwhile."""
+    stop: Event = field(default_factory=Event)
+    """Set by another thread where nothing new is to be begun."""
     lock: AbstractContextManager[Any] = field(default_factory=Lock)
 
-    def tell(self) -> None:
-        """Say how far the work is."""
-        self.cached._tell(self.done, len(self.texts))
-
     def keep(self, rows: NDArray[np.int64], found: Vectors) -> None:
-        """Take the vectors of some rows, and put them into the cache at once."""
-        cached = self.cached
-        self.vectors[rows] = found
+        """Put the vectors of some rows into the cache at once, and hand them on."""
         with self.lock:
-            if self.keys is not None and cached.cache is not None:
-                cached.cache.write(cached.fingerprint, self.keys[rows], found, paid=cached._paid)
-            self.done += len(rows)
-            self.tell()
+            if self.keys is not None and self.cache is not None:
+                paid = hasattr(self.encoder, "cost")
+                self.cache.write(self.encoder.fingerprint, self.keys[rows], found, paid=paid)
+            self.take(rows, found)
 
     def encode(self, missing: NDArray[np.int64]) -> None:
         """Encode some rows: chunk by chunk, or as the encoder itself hands them on."""
-        encoder, texts = self.cached.encoder, self.texts
+        encoder, texts = self.encoder, self.texts
         encode_batches = getattr(encoder, "encode_batches", None)
         if encode_batches is None:
             for rows in _chunks(texts, missing):
@@ -186,30 +198,67 @@ class _Work:
         except TextsFailed as error:
             raise error.placed(missing[error.rows].tolist(), error.reasons, len(texts)) from None
 
-    def pay(self, left: NDArray[np.int64], claims: Path) -> None:
-        """Encode what no other process is paying for now; take the rest from the cache when it is there."""
-        keys = self.keys
+    def entrust(self, left: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Let a courier encode some rows; give those that this process has to encode itself.
+
+        A courier does what :meth:`pay` does, in a process that no signal reaches which ends this one: what is
+        under way then is not lost. See :mod:`embedtune.encoders.courier`.
+        """
+        courier_for = getattr(self.encoder, "courier_for", None)
+        if courier_for is None or self.keys is None or type(self.cache) is not VectorCache:
+            return left
+        for _ in range(COURIERS):
+            send = courier_for(self.texts, self.cache) if len(left) else None
+            if send is None:
+                break
+            came, asked = np.zeros(len(left), bool), left
+
+            def take(rows: NDArray[np.int64], found: Vectors, came: Any = came, asked: Any = asked) -> None:
+                came[rows] = True
+                self.take(asked[rows], found)
+
+            try:
+                send([self.texts[row] for row in left], self.keys[left], self.kind, take)
+            except TextsFailed as error:
+                raise error.placed(asked[error.rows].tolist(), error.reasons, len(self.texts)) from None
+            except CourierLost as lost:
+                logger.warning("%s", lost)
+            left = self.look_again(left[~came])
+        return left
+
+    def pay(self, left: NDArray[np.int64]) -> None:
+        """Encode what no other process is paying for now; take the rest from the cache when it is there.
+
+        Raises
+        ------
+        Halted
+            When ``stop`` was set; what was under way has been kept.
+        """
+        keys, cache = self.keys, self.cache
         assert keys is not None
+        assert cache is not None
+        claims = cache.folder / "claims" / self.encoder.fingerprint[:32]
         while len(left):
             with claimed(claims, keys[left]) as own:
-                self.encode(self.look_again(left[own]))
+                if len(mine := self.look_again(left[own])) and not self.stop.is_set():
+                    self.encode(mine)
             left = left[~own]
             if len(left) and not own.any():
                 logger.info("waiting for another process that encodes %d of the same texts", len(left))
-                time.sleep(WAIT)
+                self.stop.wait(WAIT)
+            if self.stop.is_set():
+                raise Halted
             left = self.look_again(left)
 
     def look_again(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Take what has come into the cache meanwhile; give the rows that are still missing."""
-        cached = self.cached
-        if not len(rows) or self.keys is None or cached.cache is None:
+        if not len(rows) or self.keys is None or self.cache is None:
             return rows
-        came = np.empty((len(rows), self.vectors.shape[1]), np.float32)
-        found = cached.cache.read(cached.fingerprint, self.keys[rows], came, paid=cached._paid)
-        self.vectors[rows[found]] = came[found]
-        self.done += int(found.sum())
+        came = np.empty((len(rows), self.encoder.dimension), np.float32)
+        paid = hasattr(self.encoder, "cost")
+        found = self.cache.read(self.encoder.fingerprint, self.keys[rows], came, paid=paid)
         if found.any():
-            self.tell()
+            self.take(rows[found], came[found])
         return rows[~found]
 
 

@@ -37,7 +37,7 @@ class Price:
         return f"{self.price:g} {self.currency} a million tokens{when}"
 
 
-def price_of(model: str, prices: Prices | None = None) -> Price | None:
+def price_of(model: str, prices: Prices | Price | None = None) -> Price | None:
     """Give the price of a model: the user's, else that of the table; None where neither has it.
 
     Parameters
@@ -45,7 +45,7 @@ def price_of(model: str, prices: Prices | None = None) -> Price | None:
     model : str
         The provider's own name of it, without prefix.
     prices : str, pathlib.Path or mapping, optional
-        The user's table.
+        The user's table; or a price, which is then the model's.
 
     Raises
     ------
@@ -59,6 +59,8 @@ def price_of(model: str, prices: Prices | None = None) -> Price | None:
     >>> price_of("my-model", {"my-model": 0.5}).price
     0.5
     """
+    if isinstance(prices, Price):
+        return prices
     if isinstance(prices, Mapping):
         given = {name: Price(_number(price, name, "prices")) for name, price in prices.items()}
     elif prices is not None:

@@ -53,15 +53,17 @@ class PgLook:
     """One statement, on a connection that stays open."""
 
     uri: str
-    connection: Any = None
 
     def __call__(self) -> bytes:
-        self.connection = self.connection or connected(self.uri)
-        rows = self.connection.execute("select id, vector_send(embedding) from docs").fetchall()
+        rows = _connection(self.uri).execute("select id, vector_send(embedding) from docs").fetchall()
         kind = [("dimension", ">i2"), ("unused", ">i2"), ("values", ">f4", (WIDTH,))]
-        return packed(
-            [row[0] for row in rows], np.frombuffer(b"".join(row[1] for row in rows), kind)["values"]
-        )
+        sent = np.frombuffer(b"".join(row[1] for row in rows), kind)
+        return packed([row[0] for row in rows], sent["values"])
+
+
+@functools.cache
+def _connection(uri: str) -> Any:
+    return connected(uri)
 
 
 @dataclass(frozen=True)

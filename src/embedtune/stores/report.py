@@ -89,6 +89,8 @@ class Applied:
             lines.append(
                 f"nDCG@10 of {m['queries']:,} labelled queries inside the store: "
                 + (f"{m['base']:.4f} before, " if "base" in m else "")
-                + f"{m['store']:.4f} now ({m['offline']:.4f} computed here)"
+                + f"{m['store']:.4f} now ({m['offline']:.4f} computed here); the difference, "
+                f"{m['difference']:+.4f} (95 % interval {m['difference_low']:+.4f} to "
+                f"{m['difference_high']:+.4f}), is within noise"
             )
         return lines

@@ -124,7 +124,7 @@ def lance_case(rows: int | None) -> Iterator[Case]:
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH)
         table = pa.table({"id": pa.array(range(len(vectors))), "vector": column})
         lancedb.connect(folder).create_table("docs", table)
-        yield Case(f"lancedb://{folder}#docs", LanceLook(folder), 100)
+        yield Case(f"lancedb://{folder}#docs", LanceLook(folder), 50)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,9 @@ WRITING = 2 / 3
 AFTER = 0.003
 """Seconds, at most, from a told row to the kill."""
 
+FULL = 0.9
+"""Share of the rows from which on too few are left to aim at: the new version is taken away then."""
+
 STAGES = ("start", "writing", "index", "catching up", "verify", "switch", "noting")
 """In their order."""
 
@@ -76,6 +79,8 @@ class Runs:
     lasts: dict[str, float] = field(default_factory=dict)
     """Seconds that each stage took in an unbroken run."""
     rows: int = 0
+    left: list[str] = field(default_factory=list)
+    """Stages that are still to be drawn, before all are again."""
     fell: Counter[str] = field(default_factory=Counter)
     partly: int = 0
     """Kills that left a new version with some of its rows."""
@@ -95,10 +100,12 @@ class Runs:
     def kill(self, writing: bool) -> None:
         """Start a run and kill it, where rows are written or anywhere else; again where it was faster."""
         while True:
-            others = [name for name in self.lasts if name != "writing"]
-            stage = "writing" if writing else self.rng.choice(others)
             there = self._there()
-            after = self.rng.randrange(there, max(self.rows, there + 1)) if writing else 0
+            if writing and there > self.rows * FULL:
+                self.back()
+                there = 0
+            stage = "writing" if writing else self._another()
+            after = self.rng.randrange(there, self.rows) if writing else 0
             pause = self.rng.random() * (AFTER if writing else self.lasts[stage])
             told = Told()
             with start(self.artifact, self.case.url, self.case.batch) as process:
@@ -121,6 +128,13 @@ class Runs:
             self.fell[told.stage] += 1
             self.partly += 0 < self._there() < self.rows
             return
+
+    def _another(self) -> str:
+        """Draw a stage in which no rows are written; each comes before one comes again."""
+        if not self.left:
+            self.left = [name for name in self.lasts if name != "writing"]
+            self.rng.shuffle(self.left)
+        return self.left.pop()
 
     def _there(self) -> int:
         """Count the rows of a version that is begun; all of them where it is live."""

@@ -90,7 +90,7 @@ def apply(
         When the store cannot be reached, holds another base's vectors, another apply is in progress, or the
         new version does not pass; what is live stays as it was.
     DiskFull
-        When the store has no room; the new version is removed.
+        When the store has no room; the new version is removed, if there is room for that.
     """
     applied = open_map(tuned, new)
     if not moves_documents(applied.model.transform):
@@ -154,8 +154,8 @@ class _Apply:
             asked = self._asked()
             try:
                 index, verified = self._make(rows, asked, proved=likeness.compared == "texts")
-            except DiskFull:
-                self._undo()
+            except DiskFull as full:
+                self._undo_without_room(full)
                 raise
             return self._done(began, likeness, probe, nulls, verified, index)
 
@@ -246,6 +246,16 @@ class _Apply:
         """Take away what was begun."""
         self.store.discard(self.version)
         self.store.write_note({**self.store.read_note(), "begun": None})
+
+    def _undo_without_room(self, full: DiskFull) -> None:
+        """Take away what was begun; where even that finds no room, say how to go on."""
+        try:
+            self._undo()
+        except (DiskFull, StoreError):
+            raise DiskFull(
+                f"{full}, then go on with --resume, or remove what was begun with --prune; "
+                "the old version serves"
+            ) from None
 
     # --- small things ----------------------------------------------------------------
 

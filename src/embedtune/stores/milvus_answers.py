@@ -10,22 +10,20 @@ from embedtune.stores.aliased import GO_ON
 ERRORS: tuple[type[Exception], ...] = (MilvusException, grpc.RpcError)
 """What the client raises: its own errors, and those of gRPC where it does not try again."""
 
-Code = int | grpc.StatusCode | None
-
-REFUSED: tuple[Code, ...] = (
+REFUSED: tuple[object, ...] = (
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.PERMISSION_DENIED,
     *(1400, 1401, 1800),
 )
 """Not authenticated, or without the right: codes of gRPC, and those of Milvus (its ``merr/errors.go``)."""
 
-SPENT: tuple[Code, ...] = (3, 8, 9)
+SPENT: tuple[object, ...] = (3, 8, 9)
 """The limit of memory, the rate limit, a quota."""
 
-FULL: tuple[Code, ...] = (7,)
+FULL: tuple[object, ...] = (7,)
 """The limit of disk."""
 
-AWAY: tuple[Code, ...] = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, 2)
+AWAY: tuple[object, ...] = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, 2)
 """Nobody there, or nobody ready; 2 is the client's own code as well."""
 
 SAID = (
@@ -61,9 +59,9 @@ def _said(error: BaseException) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def _code(error: BaseException) -> Code:
+def _code(error: BaseException) -> object:
     """Give the code of gRPC or of the server; what the words stand for where there is none that tells."""
-    code: Code = error.code() if isinstance(error, grpc.Call) else getattr(error, "code", None)
+    code: object = error.code() if isinstance(error, grpc.Call) else getattr(error, "code", None)
     if any(code in one for one in (REFUSED, SPENT, FULL, AWAY)):
         return code
     said = _said(error).lower()

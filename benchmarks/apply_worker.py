@@ -16,6 +16,8 @@ import numpy as np
 from embedtune import stores
 from embedtune.artifact import Tuned
 from embedtune.encoders.vectors import VectorsEncoder
+from embedtune.stores.base import CatchUp
+from embedtune.stores.table import opened
 from embedtune.transforms import Linear
 
 
@@ -30,7 +32,16 @@ def worker(artifact: str, url: str, batch: str) -> None:
         if stage == "index" and not filled:
             filled, used = time.perf_counter() - began, time.process_time() - before
 
-    result = stores.apply(artifact, url, resume=True, probe=False, batch=int(batch), progress=tell)
+    with opened(url) as store:
+        own = store.switch
+
+        def switch(version: str, catch_up: CatchUp) -> None:
+            print("switch", flush=True)
+            own(version, catch_up)
+            print("switched", flush=True)
+
+        store.switch = switch  # type: ignore[method-assign]
+        result = stores.apply(artifact, store, resume=True, probe=False, batch=int(batch), progress=tell)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     whole = time.perf_counter() - began
     told = {"fill": filled, "client": used, "whole": whole, "peak": peak, "rows": result.rows}

@@ -171,6 +171,7 @@ def test_texts_that_fail_are_named_by_file_and_line(provider: Any, pairs: Path) 
         ),
         (["--base", "mine", "--api-base", "BASE", "--max-cost", "1"], "no table has one for 'mine'"),
         (["--base", "mine", "--api-base", "BASE", "--prices", "nowhere.toml"], "prices cannot be read"),
+        (["--base", "mine", "--api-base", "BASE", "--prices", "OTHERS"], "there is no price of 'mine' in it"),
         (
             ["--base", "static:x", "--max-cost", "1"],
             "--max-cost is for models that are reached through an API",
@@ -180,7 +181,10 @@ def test_texts_that_fail_are_named_by_file_and_line(provider: Any, pairs: Path) 
 )
 def test_mistakes_end_with_2_and_one_line(provider: Any, pairs: Path, options: list[str], line: str) -> None:
     out = pairs.parent / "out"
-    given = [provider.base if one == "BASE" else one for one in options]
+    prices = pairs.parent / "prices.toml"
+    prices.write_text("[models.others]\nprice = 1.0\n")
+    stand = {"BASE": provider.base, "OTHERS": str(prices)}
+    given = [stand.get(one, one) for one in options]
     result = run("tune", pairs, *given, "--out", out)
     assert result.exit_code == 2
     last = result.stderr.strip().splitlines()[-1]

@@ -36,7 +36,13 @@ def test_the_users_table_stands_before_it(tmp_path: Path) -> None:
     )
     assert price_of("text-embedding-3-large", table).price == 0.13
     assert price_of("text-embedding-3-large").of(2_000_000) == pytest.approx(0.26)
-    assert price_of("unknown", table) is None
+    assert price_of("unknown") is None
+    with pytest.raises(DataError) as caught:
+        price_of("unknown", table)
+    line = f"{table}: there is no price of 'unknown' in it, nor in the table that comes along; "
+    assert str(caught.value) == line + 'add [models."unknown"] and price = …, 0 where nothing is charged'
+    with pytest.raises(DataError, match=r"^prices: there is no price of 'unknown' in it"):
+        price_of("unknown", {"other": 2})
     assert price_of("unknown", {"unknown": 2}).of(500_000) == 1.0
 
 

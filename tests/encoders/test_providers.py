@@ -252,8 +252,9 @@ def test_what_is_sent_and_read(recorder: Recorder, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(exchange.variable, KEY)
     recorder.answer = exchange.answer
     base = f"http://127.0.0.1:{recorder.server.server_port}/v1"
+    prices = {"my-deployment": 1, "text-embedding-005": 1}  # the table that comes along has the others
     encoder: Any = load_encoder(
-        exchange.name, api_base=base, dimensions=exchange.dimensions, dimension=2, prices={"my-deployment": 1}
+        exchange.name, api_base=base, dimensions=exchange.dimensions, dimension=2, prices=prices
     )
     vectors = encoder.encode(["a", "b"], kind=exchange.kind)
     np.testing.assert_allclose(vectors, exchange.vectors, atol=1e-7)

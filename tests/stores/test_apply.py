@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -183,6 +185,38 @@ def test_without_a_probe_the_base_that_was_proved_before_is_remembered(case, tun
     assert not opened(case.url)[1].others
     assert case.read().keys() == before.keys()
     assert stores.apply(other, case.url).status == "switched"  # its texts tell that it is right all the same
+
+
+def test_what_told_that_the_vectors_are_the_bases_is_said(parquet, tuned):
+    def said(url, *, probe=True):
+        plan = stores.apply(tuned, url, dry_run=True, probe=probe)
+        assert "median cosine" not in plan.text() or plan.probes is not None
+        return plan.compared, plan.text()
+
+    unknown = replace(tuned, encoder=WithoutIds(tuned.encoder))
+    first = stores.apply(unknown, parquet.url.partition("?")[0], dry_run=True)
+    assert (first.compared, first.probes) == ("dimensions", None)
+    assert "not looked at, only their dimensions: give --data" in first.text()
+    compared, text = said(parquet.url, probe=False)
+    assert compared == "dimensions"
+    assert "not looked at, only their dimensions: leave --no-probe out" in text
+    done = stores.apply(tuned, parquet.url)
+    assert done.compared == "texts"
+    assert "are the base's: median cosine 1.0000 on texts encoded again" in done.text()
+    assert stores.apply(tuned, parquet.url).compared == ""  # switched before: nothing is looked at
+    stores.rollback(parquet.url)
+    compared, text = said(parquet.url, probe=False)
+    assert compared == "fingerprint"
+    assert "not looked at, only" not in text
+    assert "the base is the one that an earlier run has proved" in text
+
+
+class WithoutIds(OtherBase):
+    """A base of ids that knows none of the store's."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.ids = lambda kind: []
 
 
 def test_a_url_without_a_scheme_or_of_an_unknown_one_is_told():

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from chromadb.config import Settings
 from chromadb.errors import InternalError, NotFoundError
+from typer.testing import CliRunner
 
 from embedtune import stores
+from embedtune.cli import app
 from embedtune.errors import DiskFull, StoreError
 from embedtune.stores import chroma as chroma_module
 from embedtune.stores.chroma_pointer import follow
@@ -261,3 +263,22 @@ def test_a_full_disk_is_told_and_what_was_begun_is_taken_away(chroma, client, tu
         stores.apply(tuned, chroma.url, batch=100)
     assert [one.name for one in client.list_collections()] == ["docs"]
     assert all(np.array_equal(row, old[name]) for name, row in chroma.read().items())
+
+
+def test_readers_who_open_the_collection_by_name_are_told_of_the_two_renames(chroma, artifact):
+    run = CliRunner().invoke
+    shown = run(app, ["apply", str(artifact), "--store", chroma.url, "--no-probe"])
+    assert shown.exit_code == 0, shown.output
+    assert "two renames: for some milliseconds there is no collection of the name" in shown.output
+    assert "chroma+pointer:// switches in one step" in shown.output
+    back = run(app, ["apply", "--store", chroma.url, "--rollback"])
+    assert back.exit_code == 0, back.output
+
+
+def test_readers_of_a_pointer_are_told_how_they_are_switched(chroma_pointer, artifact):
+    shown = CliRunner().invoke(
+        app, ["apply", str(artifact), "--store", chroma_pointer.url, "--no-probe", "--dry-run"]
+    )
+    assert shown.exit_code == 0, shown.output
+    assert "readers that follow the pointer are switched" in shown.output
+    assert "two renames" not in shown.output

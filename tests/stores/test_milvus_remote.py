@@ -13,6 +13,8 @@ from embedtune.errors import DiskFull, StoreError
 grpc = pytest.importorskip("grpc")
 pymilvus = pytest.importorskip("pymilvus")
 
+from embedtune.stores.milvus_answers import explain  # noqa: E402 - needs both
+
 
 class Refusing(grpc.ServerInterceptor):
     """Answers every call with one status."""
@@ -70,6 +72,30 @@ class Status(grpc.RpcError, grpc.Call):
 
 QUOTA = "quota exceeded[reason=rate type: DMLUpsert]"
 DISK = "quota exceeded[reason=disk quota exceeded, please allocate more resources]"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "told"),
+    [
+        (1401, "SearchPrivilege", "refuses the token"),
+        (grpc.StatusCode.UNAUTHENTICATED, "no", "refuses the token"),
+        (3, "node 5 is at 95 %", "takes no more"),
+        (8, "too much", "takes no more"),
+        (7, "node 5 is at 95 %", "no space left"),
+        (2, "not ready", "cannot be reached"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "waited 10 s", "cannot be reached"),
+        (1100, "the field 'quota' has another type", "says: the field"),
+        (1, "quota exceeded[reason=rate type: DMLUpsert]", "takes no more"),  # an older server
+        (65535, "PrivilegeUpsert: permission deny to reader", "refuses the token"),
+        (None, "Fail connecting to server on host:1", "cannot be reached"),
+    ],
+)
+def test_codes_tell_what_an_error_is_and_words_only_where_there_is_none(code, said, told):
+    what, fix = explain(pymilvus.MilvusException(code=code, message=f"{said}\nand a trace"))
+    assert told in what
+    assert said.partition("\n")[0] in what
+    assert "trace" not in what
+    assert fix
 
 
 @pytest.mark.parametrize(

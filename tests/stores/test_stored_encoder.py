@@ -110,6 +110,46 @@ def test_labelled_queries_are_judged_inside_the_store(pgvector, base, data):
     assert "nDCG@10 of 150 labelled queries inside the store" in result.text()
 
 
+def turned(base):
+    """Give the map that mends the queries, as one of documents."""
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((16, 16)))[0].astype(np.float32)
+    return Tuned(base, Linear(document=turn.T))
+
+
+def hasty(monkeypatch, url, enough):
+    """Let a store rank the best document of ten queries second, unless it looks at so many candidates."""
+    store = stores.open_store(url)
+    kind = type(store)
+    own = kind.search
+    store.close()
+
+    def search(self, queries, k, similarity, version="", effort=None):
+        found = own(self, queries, k, similarity, version, effort)
+        wrong = 10 if (effort or 0) < enough else 0
+        return [[row[1], row[0], *row[2:]] if i < wrong else row for i, row in enumerate(found)]
+
+    monkeypatch.setattr(kind, "search", search)
+
+
+def test_a_wider_search_is_tried_where_the_metric_inside_is_less(parquet, base, data, monkeypatch):
+    hasty(monkeypatch, parquet.url, 160)
+    result = stores.apply(turned(base), parquet.url, data=data)
+    assert result.verified.effort == 160
+    assert result.verified.recall == 1  # the ten best were found all along
+    metric = result.verified.metric
+    assert (metric["store"], metric["difference_low"], metric["difference_high"]) == (1, 0, 0)
+    assert "+0.0000 (95 % interval +0.0000 to +0.0000), is within noise" in result.text()
+    assert result.to_dict()["verified"]["metric"]["difference"] == 0
+
+
+def test_a_store_that_stays_below_the_exact_search_is_not_switched_to(parquet, base, data, monkeypatch):
+    old = parquet.read()
+    hasty(monkeypatch, parquet.url, 10_000)
+    with pytest.raises(StoreError, match=r"is 0\.9754, and 1\.0000 .* difference of -0\.0246 "):
+        stores.apply(turned(base), parquet.url, data=data)
+    assert {k: v.tobytes() for k, v in parquet.read().items()} == {k: v.tobytes() for k, v in old.items()}
+
+
 def test_a_map_that_makes_the_store_find_less_is_not_switched_to(pgvector, base, data, vectors):
     base.known["query"] = {f"question {i}": vectors[i] for i in range(600)}
     turn = np.linalg.qr(np.random.default_rng(1).standard_normal((16, 16)))[0].astype(np.float32)

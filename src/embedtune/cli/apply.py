@@ -58,8 +58,8 @@ def apply(
         bool,
         typer.Option(
             "--no-probe",
-            help="Do not encode texts again to see whether the vectors are the base's; only compare the base "
-            "with the one that an earlier run has proved.",
+            help="Do not encode texts again to see whether the vectors are the base's; only dimensions are "
+            "compared then, and the base with the one that an earlier run has proved, if one has.",
         ),
     ] = False,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows handled at a time.")] = 8192,

@@ -38,7 +38,7 @@ class Price:
 
 
 def price_of(model: str, prices: Prices | Price | None = None) -> Price | None:
-    """Give the price of a model: the user's, else that of the table; None where neither has it.
+    """Give the price of a model: the user's, else that of the table; None where there is none to be had.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def price_of(model: str, prices: Prices | Price | None = None) -> Price | None:
     Raises
     ------
     DataError
-        When the user's table cannot be read, or has something that is no price.
+        When the user's table cannot be read, or has something that is no price; or it was given, and neither
+        table has the model: whoever gives prices relies on what they say.
 
     Examples
     --------
@@ -69,9 +70,14 @@ def price_of(model: str, prices: Prices | Price | None = None) -> Price | None:
         given = {}
     if model in given:
         return given[model]
-    return _table((files("embedtune.encoders.providers") / "prices.toml").read_text("utf-8"), "prices").get(
-        model
-    )
+    own = _table((files("embedtune.encoders.providers") / "prices.toml").read_text("utf-8"), "prices")
+    if model not in own and prices is not None:
+        raise DataError(
+            f"there is no price of {model!r} in it, nor in the table that comes along",
+            where="prices" if isinstance(prices, Mapping) else str(prices),
+            fix=f'add [models."{model}"] and price = …, 0 where nothing is charged',
+        )
+    return own.get(model)
 
 
 def _read(path: Path) -> dict[str, Price]:

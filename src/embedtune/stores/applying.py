@@ -24,7 +24,7 @@ from embedtune.stores.base import LIVE, Nulls, Store
 from embedtune.stores.filling import Filling
 from embedtune.stores.mapping import DocumentMap, moves_documents, version_of
 from embedtune.stores.opening import Applicable, open_map
-from embedtune.stores.probing import check_base
+from embedtune.stores.probing import Likeness, check_base
 from embedtune.stores.report import Applied
 from embedtune.stores.table import opened
 from embedtune.stores.url import masked
@@ -70,7 +70,8 @@ def apply(
     resume : bool
         Go on with the same model's version that was begun, or that was rolled back.
     probe : bool
-        Whether to encode a few texts again, to see whether the stored vectors are the base's.
+        Whether to encode a few texts again, to see whether the stored vectors are the base's. Without that
+        only dimensions are compared, and the base with the one that an earlier run has proved.
     batch : int
         Rows handled at a time: what memory is bounded by.
     seed : int
@@ -89,7 +90,7 @@ def apply(
         When the store cannot be reached, holds another base's vectors, another apply is in progress, or the
         new version does not pass; what is live stays as it was.
     DiskFull
-        When the store has no room; the new version is removed.
+        When the store has no room; the new version is removed, if there is room for that.
     """
     applied = open_map(tuned, new)
     if not moves_documents(applied.model.transform):
@@ -138,7 +139,8 @@ class _Apply:
         minutes = (rows / rate + rows / write) / 60
         return Applied(
             self.store.url, self.version, "dry run", rows, rows * dimension * 4, minutes, dimension,
-            nulls=nulls, probes=likeness, remark=getattr(self.store, "remark", ""),
+            nulls=nulls, probes=likeness.cosine, compared=likeness.compared, probe=probe,
+            remark=getattr(self.store, "remark", ""),
         )  # fmt: skip
 
     def run(self, resume: bool, probe: bool) -> Applied:
@@ -146,16 +148,16 @@ class _Apply:
         began = time.monotonic()
         with self.store.lock():
             if self._switched_already():
-                return self._done(began, None, Nulls(), None, "")
+                return self._done(began, Likeness(""), probe, Nulls(), None, "")
             self._refuse_unfinished(resume)
             likeness, rows, nulls = self._checked(probe)
             asked = self._asked()
             try:
-                index, verified = self._make(rows, asked, proved=likeness is not None)
-            except DiskFull:
-                self._undo()
+                index, verified = self._make(rows, asked, proved=likeness.compared == "texts")
+            except DiskFull as full:
+                self._undo_without_room(full)
                 raise
-            return self._done(began, likeness, nulls, verified, index)
+            return self._done(began, likeness, probe, nulls, verified, index)
 
     def _make(self, rows: int, asked: Asked | None, *, proved: bool) -> tuple[str, Verified]:
         note, model = self.store.read_note(), self._described()
@@ -195,7 +197,7 @@ class _Apply:
 
     # --- what is refused -------------------------------------------------------------
 
-    def _checked(self, probe: bool) -> tuple[float | None, int, Nulls]:
+    def _checked(self, probe: bool) -> tuple[Likeness, int, Nulls]:
         likeness = check_base(self.store, self.model.encoder, self.dataset, probe=probe)
         rows = self.store.count(LIVE)
         if not rows:
@@ -245,6 +247,16 @@ class _Apply:
         self.store.discard(self.version)
         self.store.write_note({**self.store.read_note(), "begun": None})
 
+    def _undo_without_room(self, full: DiskFull) -> None:
+        """Take away what was begun; where even that finds no room, say how to go on."""
+        try:
+            self._undo()
+        except (DiskFull, StoreError):
+            raise DiskFull(
+                f"{full}, then go on with --resume, or remove what was begun with --prune; "
+                "the old version serves"
+            ) from None
+
     # --- small things ----------------------------------------------------------------
 
     def _asked(self) -> Asked | None:
@@ -268,7 +280,8 @@ class _Apply:
     def _done(
         self,
         began: float,
-        likeness: float | None,
+        likeness: Likeness,
+        probe: bool,
         nulls: Nulls,
         verified: Verified | None,
         index: str,
@@ -277,8 +290,8 @@ class _Apply:
         dimension = self.mapped([], self._nothing()).shape[1] if verified else self.store.dimension
         return Applied(
             self.store.url, self.version, "switched", rows, rows * dimension * 4,
-            (time.monotonic() - began) / 60, dimension, self.filling.written, nulls, likeness, index,
-            verified, getattr(self.store, "remark", "") if verified else "",
+            (time.monotonic() - began) / 60, dimension, self.filling.written, nulls, likeness.cosine,
+            likeness.compared, probe, index, verified, getattr(self.store, "remark", "") if verified else "",
         )  # fmt: skip
 
     def _tell(self, stage: str, done: int, total: int) -> None:

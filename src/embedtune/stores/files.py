@@ -20,6 +20,7 @@ from embedtune.encoders.vector_files import write_npy
 from embedtune.errors import StoreError
 from embedtune.mapped import release
 from embedtune.stores.base import BASE, LIVE, Batch, CatchUp, Id, Layout, Nulls
+from embedtune.stores.best import Best
 from embedtune.stores.notes import file_lock, read_json, write_json
 from embedtune.stores.url import StoreURL
 from embedtune.types import Similarity, Vectors
@@ -234,8 +235,6 @@ class FileStore:
         self, queries: Vectors, k: int, similarity: Similarity, version: str = LIVE, effort: int | None = None
     ) -> list[list[Id]]:
         """Search exactly: files have no index."""
-        from embedtune.stores.verify import Best
-
         best = Best(queries, k)
         for rows in self.scan(16384, version):
             best.add(rows.ids, rows.vectors)

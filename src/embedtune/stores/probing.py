@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 
@@ -19,9 +21,22 @@ ALIKE = 0.98
 """Median cosine of a stored vector and the same text's own from which both count as the same model's."""
 
 
+Compared = Literal["", "texts", "fingerprint", "dimensions"]
+"""What of stored vectors and a base was compared; nothing where it is empty."""
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How a store's vectors were found to be the base's."""
+
+    compared: Compared
+    cosine: float | None = None
+    """Median cosine of stored vectors and the same texts encoded again; None where no text was."""
+
+
 def check_base(
     store: Store, encoder: Encoder, dataset: Dataset | None = None, *, probe: bool = True
-) -> float | None:
+) -> Likeness:
     """Compare stored vectors with what the base gives.
 
     Parameters
@@ -33,13 +48,14 @@ def check_base(
     dataset : Dataset, optional
         Texts by id.
     probe : bool
-        Whether to encode anything. Where nothing is, dimensions are compared, and the base's fingerprint with
-        that of the base that a run before this one has proved, if one has.
+        Whether to encode anything. Where nothing is, also because neither the store nor the data has a text
+        for an id of the store, dimensions are compared, and the base's fingerprint with that of the base that
+        a run before this one has proved, if one has.
 
     Returns
     -------
-    float or None
-        The median cosine; None where neither the store nor the data has a text for an id of the store.
+    Likeness
+        What was compared, and the median cosine.
 
     Raises
     ------
@@ -54,13 +70,11 @@ def check_base(
             fix="give the store whose vectors that base made",
         )
     if not probe:
-        _compare_with_note(store, encoder)
-        return None
+        return _compare_with_note(store, encoder)
     try:
         _, stored, items = probes(store, encoder, dataset, _spread(store))
         if not items:
-            _compare_with_note(store, encoder)
-            return None
+            return _compare_with_note(store, encoder)
         again = encoder.encode(items, kind="document")
     except ArtifactError as error:
         raise StoreError(
@@ -76,14 +90,16 @@ def check_base(
             where=store.url,
             fix="give the store that the base filled; where other texts than these were encoded, --no-probe",
         )
-    return likeness
+    return Likeness("texts", likeness)
 
 
-def _compare_with_note(store: Store, encoder: Encoder) -> None:
+def _compare_with_note(store: Store, encoder: Encoder) -> Likeness:
     """Refuse a base other than the one whose vectors were found here when texts were encoded again."""
     proved = store.read_note().get("proved")
-    if not proved or proved["fingerprint"] == encoder.fingerprint:
-        return
+    if not proved:
+        return Likeness("dimensions")
+    if proved["fingerprint"] == encoder.fingerprint:
+        return Likeness("fingerprint")
     raise StoreError(
         f"the vectors were those of {proved['base']!r} when texts were last encoded again, and this model's "
         f"base is {encoder.name!r}, with another fingerprint",

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from embedtune.stores.base import Nulls
+from embedtune.stores.probing import Compared
 from embedtune.stores.verify import Verified
 
 
@@ -31,6 +32,11 @@ class Applied:
     nulls: Nulls = field(default_factory=Nulls)
     probes: float | None = None
     """Median cosine of stored vectors and the same texts encoded again; None where there were no texts."""
+    compared: Compared = ""
+    """What told that the vectors are the base's: ``"texts"`` encoded again; else the base's
+    ``"fingerprint"``, which is that of an earlier run that encoded texts; else ``"dimensions"`` alone."""
+    probe: bool = True
+    """Whether texts were to be encoded again."""
     index: str = ""
     verified: Verified | None = None
     remark: str = ""
@@ -56,15 +62,7 @@ class Applied:
             )
         else:
             lines.append(f"switched to version {self.version}: {size}, {self.written:,} written in this run")
-        if self.probes is not None:
-            lines.append(
-                f"the stored vectors are the base's: median cosine {self.probes:.4f} on texts encoded again"
-            )
-        elif self.status == "dry run" or self.verified is not None:
-            lines.append(
-                "whether the stored vectors are the base's was not looked at: give --data, or name the "
-                "store's texts with text= in the URL"
-            )
+        lines += self._base()
         if self.nulls.count:
             first = ", ".join(map(str, self.nulls.first))
             lines.append(f"{self.nulls.count:,} rows have no vector and are kept as they are: {first}")
@@ -73,6 +71,24 @@ class Applied:
         if self.remark:
             lines.append(self.remark)
         return "\n".join(lines)
+
+    def _base(self) -> list[str]:
+        """Say how far it is known that the vectors are the base's."""
+        if self.compared == "texts":
+            likeness = f"median cosine {self.probes:.4f} on texts encoded again"
+            return [f"the stored vectors are the base's: {likeness}"]
+        if self.compared == "fingerprint":
+            return [
+                "no text was encoded again: the base is the one that an earlier run has proved; whether the "
+                "vectors have changed since was not looked at"
+            ]
+        if self.compared == "dimensions":
+            fix = "give --data, or name the store's texts with text= in the URL"
+            return [
+                "whether the stored vectors are the base's was not looked at, only their dimensions: "
+                + (fix if self.probe else "leave --no-probe out")
+            ]
+        return []
 
     def _checks(self, found: Verified) -> list[str]:
         lines = [f"verified: {found.rows:,} rows are there"]
@@ -89,6 +105,8 @@ class Applied:
             lines.append(
                 f"nDCG@10 of {m['queries']:,} labelled queries inside the store: "
                 + (f"{m['base']:.4f} before, " if "base" in m else "")
-                + f"{m['store']:.4f} now ({m['offline']:.4f} computed here)"
+                + f"{m['store']:.4f} now ({m['offline']:.4f} computed here); the difference, "
+                f"{m['difference']:+.4f} (95 % interval {m['difference_low']:+.4f} to "
+                f"{m['difference_high']:+.4f}), is within noise"
             )
         return lines

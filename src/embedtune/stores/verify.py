@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from embedtune.data.dataset import Dataset
+from embedtune.data.duplicates import near_duplicates
 from embedtune.errors import StoreError
-from embedtune.judging.metrics import evaluate_ranks
 from embedtune.stores.base import LIVE, Batch, Id, Store, in_order
+from embedtune.stores.best import Best, K
+from embedtune.stores.inside import METRIC, TIED, Inside, judge
 from embedtune.stores.mapping import DocumentMap
 from embedtune.stores.opening import Applicable
 from embedtune.transforms.blocks import unit_length
@@ -34,16 +35,11 @@ EXACT_QUERIES = 10
 LABELLED = 500
 """Labelled queries that are searched for, at most."""
 
-K = 10
 RECALL = 0.98
 """What the index must find of the exact ten best."""
 
 EFFORTS = (None, 80, 160, 320, 640)
 """Candidates that the index looks at: its own setting first, then more."""
-
-METRIC = "ndcg@10"
-CLOSE = 0.02
-"""How far the metric inside the store may lie under the same computed here, exactly."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,8 @@ class Verified:
     effort: int | None = None
     """What the index's search has to be set to for that recall; None for the store's own setting."""
     metric: dict[str, float] = field(default_factory=dict)
-    """nDCG@10 of the labelled queries: ``base`` before, ``offline`` with the map here, ``store`` inside."""
+    """nDCG@10 of the labelled ``queries``: ``base`` before, ``offline`` with the map here, ``store`` inside;
+    ``difference`` of the last two with its 95 % interval, ``difference_low`` to ``difference_high``."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,8 @@ class Asked:
     tuned: Vectors
     relevant: list[dict[str, float]]
     """Grades by document id; empty where nothing is known."""
+    groups: NDArray[np.int64] | None = None
+    """Near-duplicate queries share a number, (n,)."""
 
     @classmethod
     def labelled(cls, dataset: Dataset, applied: Applicable, seed: int) -> Asked:
@@ -86,7 +85,8 @@ class Asked:
             {names[column]: float(grade) for column, grade in zip(row.indices, row.data, strict=True)}
             for row in grades
         ]
-        return cls(base, tuned, relevant)
+        contents = dataset.contents("query")
+        return cls(base, tuned, relevant, near_duplicates([contents[row] for row in rows]))
 
 
 def verify(
@@ -117,37 +117,45 @@ def verify(
     checksum = _compare(store, version, mapped, sample) if store.readable else ""
     if not store.searchable:
         return Verified(rows, len(sample.ids) if checksum else 0, checksum, float("nan"))
-    recall, effort, found = _searched(store, version, asked, exact, similarity)
-    metric = _judged(store, asked, before, exact, found) if asked.relevant else {}
+    recall, effort, inside = _searched(store, version, asked, before, exact, similarity, seed)
+    metric = inside.metric() if inside else {}
     return Verified(rows, len(sample.ids) if checksum else 0, checksum, recall, effort, metric)
 
 
 def _searched(
-    store: Store, version: str, asked: Asked, exact: Best, similarity: Similarity
-) -> tuple[float, int | None, list[list[Id]]]:
-    """Give recall, the effort that it took, and what was found."""
-    recall = 0.0
+    store: Store,
+    version: str,
+    asked: Asked,
+    before: Best | None,
+    exact: Best,
+    similarity: Similarity,
+    seed: int,
+) -> tuple[float, int | None, Inside | None]:
+    """Search as wide as it takes to find what the map makes queries find; give recall, effort and metric."""
+    recall, inside = 0.0, None
     for effort in EFFORTS:
         found = store.search(asked.tuned, K, similarity, version, effort)
-        recall = _recall(store, version, asked.tuned, exact, found)
-        if recall >= RECALL:
-            return recall, effort, found
-    return _failed(store, f"the new index finds only {recall:.3f} of the exact {K} best (at least {RECALL})")
-
-
-def _judged(
-    store: Store, asked: Asked, before: Best | None, exact: Best, found: list[list[Id]]
-) -> dict[str, float]:
-    """Give the metric before, where that is known, with the map computed here, and inside the store."""
-    offline, inside = (_ndcg(names, asked.relevant) for names in (exact.names, found))
-    if inside < offline - CLOSE:
-        _failed(store, f"{METRIC} inside the store is {inside:.4f}, and {offline:.4f} with the map here")
-    if before is None:
-        return {"offline": offline, "store": inside, "queries": len(asked.relevant)}
-    base = _ndcg(before.names, asked.relevant)
-    if inside < base - CLOSE:
-        _failed(store, f"{METRIC} inside the store would fall from {base:.4f} to {inside:.4f}")
-    return {"base": base, "offline": offline, "store": inside, "queries": len(asked.relevant)}
+        pairs = _scored(store, version, asked.tuned, exact, found)
+        recall = _recall(exact, found, pairs)
+        if recall < RECALL:
+            continue
+        if not asked.relevant:
+            return recall, effort, None
+        names = None if before is None else before.names
+        inside = judge(found, pairs, names, asked.relevant, groups=asked.groups, seed=seed)
+        if inside.within_noise:
+            break
+    if inside is None:
+        _failed(store, f"the new index finds only {recall:.3f} of the exact {K} best (at least {RECALL})")
+    if not inside.within_noise:
+        _failed(
+            store,
+            f"{METRIC} inside the store is {inside.store:.4f}, and {inside.offline:.4f} with the map here: a "
+            f"difference of {inside.told()}, which is not noise",
+        )
+    if inside.worse:
+        _failed(store, f"{METRIC} inside the store would fall from {inside.base:.4f} to {inside.store:.4f}")
+    return recall, effort, inside
 
 
 def _count(store: Store, version: str, catch_up: Callable[[], int]) -> int:
@@ -258,34 +266,10 @@ def agree(store: Store, made: Vectors, stored: Vectors) -> NDArray[np.bool_]:
     return np.asarray((np.abs(made - stored) <= store.tolerance * length).all(axis=1))
 
 
-class Best:
-    """The best ``k`` rows of each query by inner product, kept while rows go by."""
-
-    def __init__(self, queries: Vectors, k: int = K) -> None:
-        self.queries, self.k = queries, k
-        self.scores = np.full((len(queries), k), -np.inf, np.float32)
-        self._names = np.full((len(queries), k), None, object)
-
-    def add(self, ids: Sequence[Id], vectors: Vectors) -> None:
-        """Let rows go by."""
-        k = self.k
-        scores = np.concatenate([self.scores, self.queries @ vectors.T], axis=1)
-        best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
-        best = np.take_along_axis(best, order, axis=1)
-        known = np.take_along_axis(self._names, np.minimum(best, k - 1), axis=1)
-        new = np.array([*ids, None], object)[np.maximum(best - k, -1)]
-        self._names = np.where(best < k, known, new)
-        self.scores = np.take_along_axis(scores, best, axis=1)
-
-    @property
-    def names(self) -> list[list[Id]]:
-        """Ids, best first."""
-        return [[name for name in row if name is not None] for row in self._names]
-
-
-def _recall(store: Store, version: str, queries: Vectors, exact: Best, found: list[list[Id]]) -> float:
-    """Give the share of the exact best that was found; what scores as high as the last of them counts too."""
+def _scored(
+    store: Store, version: str, queries: Vectors, exact: Best, found: list[list[Id]]
+) -> list[list[tuple[Id, float]]]:
+    """Give the exact best of each query with their scores, and what else was found for it."""
     strange = {
         str(n): n for names, wanted in zip(found, exact.names, strict=True) for n in set(names) - set(wanted)
     }
@@ -293,29 +277,21 @@ def _recall(store: Store, version: str, queries: Vectors, exact: Best, found: li
     vectors: dict[str, Any] = (
         {} if extra is None else dict(zip(map(str, extra.ids), extra.vectors, strict=True))
     )
-    hits = wanted_all = 0
+    pairs = []
     for query, names, wanted, scores in zip(queries, found, exact.names, exact.scores, strict=True):
-        last = scores[len(wanted) - 1] if wanted else 0.0
         known = set(wanted)
-        hits += sum(
-            name in known or (str(name) in vectors and float(query @ vectors[str(name)]) >= last - 1e-5)
-            for name in names
-        )
+        others = [name for name in names if name not in known and str(name) in vectors]
+        more = [(name, float(query @ vectors[str(name)])) for name in others]
+        pairs.append([*zip(wanted, scores.tolist(), strict=False), *more])
+    return pairs
+
+
+def _recall(exact: Best, found: list[list[Id]], pairs: list[list[tuple[Id, float]]]) -> float:
+    """Give the share of the exact best that was found; what scores as high as the last of them counts too."""
+    hits = wanted_all = 0
+    for names, wanted, scored in zip(found, exact.names, pairs, strict=True):
+        last = scored[len(wanted) - 1][1] if wanted else 0.0
+        good = {name for name, score in scored if score >= last - TIED}
+        hits += sum(name in good for name in names)
         wanted_all += len(wanted)
     return min(1.0, hits / max(wanted_all, 1))
-
-
-def _ndcg(found: list[list[Id]], relevant: list[dict[str, float]]) -> float:
-    """Judge ranked ids by graded relevance."""
-    column: dict[str, int] = {}
-    rows, columns, grades, ranks = [], [], [], []
-    for row, (names, wanted) in enumerate(zip(found, relevant, strict=True)):
-        place = {str(name): rank for rank, name in enumerate(names, 1)}
-        for name, grade in wanted.items():
-            rows.append(row)
-            columns.append(column.setdefault(name, len(column)))
-            grades.append(grade)
-            ranks.append(place.get(name, 1_000_000))
-    pairs = csr_matrix((grades, (rows, columns)), shape=(len(found), max(len(column), 1)))
-    order = csr_matrix((ranks, (rows, columns)), shape=pairs.shape)
-    return float(evaluate_ranks(order.data.astype(np.int32), pairs, [METRIC])[METRIC].mean())

@@ -39,6 +39,10 @@ LARGEST = 512 * 1000**2
 
 CHUNK = 1 << 16
 
+GIVE_WAY = 0.002
+"""Seconds after an answer in which its thread does nothing, so that another one can send the next request: to
+read an answer takes the interpreter's lock, for which that one would wait."""
+
 T = TypeVar("T")
 
 
@@ -204,7 +208,7 @@ class Asker:
         body = self.provider.body(texts, kind, dimensions)
         if not self._base64:
             body.pop("encoding_format", None)
-        content = json.dumps(body).encode()
+        request = self._request(json.dumps(body).encode())  # made before its turn, which is short of time
         worst = self.price.of(most) if self.price else 0.0
         with contextlib.ExitStack() as slot:
             slot.enter_context(self._slots)
@@ -213,8 +217,9 @@ class Asker:
                 raise OverLimit
             cost = worst  # unless the provider says what it was, or that there was none
             try:
-                status, headers, got = self._post(content)
+                status, headers, got = self._post(*request)
                 slot.close()  # the next request need not wait until this answer is read
+                time.sleep(GIVE_WAY)
                 if status != 200:
                     cost = 0.0
                     raise self._meant(Answer(status, headers, got), "encoding_format" in body)
@@ -232,15 +237,21 @@ class Asker:
         self.answered += 1
         return made
 
-    def _post(self, content: bytes) -> tuple[int, Any, bytes]:
-        """Send a body; give status, headers and all of the answer, within the time for it."""
-        query = f"?{self.address.query}" if self.address.query else ""
+    def _request(self, content: bytes) -> tuple[Any, Any]:
+        """Make a request of a body; give the client that is to send it too."""
         client = self._client
         if client is None or client.is_closed:
             raise Halted
+        query = f"?{self.address.query}" if self.address.query else ""
         url = self.provider.url(self.address.base) + query
+        return client, client.build_request("POST", url, content=content)
+
+    def _post(self, client: Any, request: Any) -> tuple[int, Any, bytes]:
+        """Send a request; give status, headers and all of the answer, within the time for it."""
+        if client.is_closed:
+            raise Halted
         end, got = time.monotonic() + self.manner.timeout, bytearray()
-        with client.stream("POST", url, content=content) as response:
+        with contextlib.closing(client.send(request, stream=True)) as response:
             for chunk in response.iter_bytes(CHUNK):
                 got += chunk
                 if time.monotonic() > end:

@@ -20,7 +20,7 @@ from embedtune.data.join import join_test
 from embedtune.data.pairs import made_labels, pairs_from_structure
 from embedtune.data.slices import as_names
 from embedtune.data.written import QueryWriter
-from embedtune.decision import Clock, classifier, judge
+from embedtune.decision import Clock, bounds, classifier, judge
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
 from embedtune.judging.keeping import Keep, checked_share
@@ -274,7 +274,8 @@ def fine_tune(
         )  # fmt: skip
     if not better and best.before is not None:
         best = Chosen(encoder, *best.before)
-    head = classifier(best.found, best.choice, shipped, seed, progress)
+    head = classifier(best.found, best.choice, shipped, seed, limit)
+    verdict = replace(verdict, reasons=[*verdict.reasons, *bounds(best.found.train, head)])
     return Tuned(
         base if best.encoder is encoder else best.encoder,
         shipped,

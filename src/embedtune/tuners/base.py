@@ -127,6 +127,16 @@ class Budget:
         """Seconds left; infinite without a deadline."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
+    def leaving(self, share: float) -> Budget:
+        """Give one that ends earlier, so that a share of the time that is left now remains."""
+        if self.deadline is None:
+            return self
+        return replace(self, deadline=self.deadline - share * max(self.left, 0))
+
+    def within(self, seconds: float) -> Budget:
+        """Give one that has so many seconds, or what is left where that is less."""
+        return self if self.left <= seconds else replace(self, deadline=time.monotonic() + seconds)
+
     def tell(self, stage: str, done: int, total: int) -> None:
         """Report progress, if anyone listens."""
         if self.progress:

@@ -30,7 +30,8 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     choice : Choice
         With its out-of-fold scores.
     labels : int
-        All there are. A fold trains on as much less as it holds out, so gains are a little low.
+        All there are; of very many, those that a fold may train on. A fold trains on as much less as it holds
+        out, so gains are a little low.
     seed : int
         Which labels are left out; near-duplicates together, each subset inside the next.
     budget : Budget
@@ -44,6 +45,7 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     folded, shown = choice.folded, choice.shown
     if shown.candidate is None or labels < FEWEST or choice.stopped or not choice.refits:
         return None
+    labels = min(labels, getattr(folded.problem, "trained", labels))
     sizes = np.array([len(one.held) for one in folded.rounds])
     turns = np.argsort(-sizes, kind="stable")[:ROUNDS]
     turns = np.sort(turns[: 1 + int(np.searchsorted(np.cumsum(sizes[turns]), ENOUGH))])

@@ -27,7 +27,7 @@ from embedtune.judging.keeping import Keep, checked_share
 from embedtune.judging.labelled import MAP_AT_ONCE, POOL
 from embedtune.judging.slices import slices_of
 from embedtune.judging.verdict import FEWEST
-from embedtune.memory import check_memory, limited
+from embedtune.memory import check_memory, give_back, limited
 from embedtune.parts import Sliced
 from embedtune.reference import Reference
 from embedtune.sameness import check_sameness, threshold_of
@@ -193,6 +193,7 @@ def fine_tune(
     check_metric(dataset, metric)
     check_slices(dataset, slices)
     check_sameness(dataset, same_at, precision)
+    give_back(len(dataset.documents))
     clock.stop("read")
 
     base = load_encoder(base_model)
@@ -220,6 +221,7 @@ def fine_tune(
     probes = None
     if found.labels >= FEWEST:
         probes = probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress)
+    give_back(len(dataset.documents))
     clock.stop("encode")
 
     deciding = metric or found.metrics[0]

@@ -67,5 +67,7 @@ def stratified_sample(labels: csr_matrix, rows: Rows, most: int, seed: int) -> R
     )
     shuffled, own = shuffled[(order := np.argsort(own, kind="stable"))], own[order]
     first = np.unique(own, return_index=True)[1]
-    even = np.arange(max(most - len(first), 0)) * len(rows) // max(most - len(first), 1)
-    return np.sort(shuffled[np.union1d(first, even)])
+    others = np.setdiff1d(np.arange(len(rows)), first)
+    more = max(most - len(first), 0)
+    even = others[np.arange(more) * len(others) // max(more, 1)]
+    return np.sort(shuffled[np.concatenate([first, even])])

@@ -149,7 +149,7 @@ class Classified(Plain):
 
     def places(self, rows: Rows) -> Vectors:
         """Give the judged items' vectors, (len(rows), d)."""
-        return np.asarray(self.items.vectors[rows], np.float32)
+        return gather(self.items.vectors, rows)
 
     def rounds(self, seed: int = 0) -> list[Round]:
         """Split into folds, every class spread evenly over them, near-duplicates together.

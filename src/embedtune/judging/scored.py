@@ -109,8 +109,10 @@ class Scored(Plain):
 
     def places(self, rows: Rows) -> Vectors:
         """Give the middle of each pair's sentences, (len(rows), d)."""
-        both = self.items[self.left[rows]] + self.items[self.right[rows]]
-        return np.asarray(both / 2, np.float32)
+        both = gather(self.items, self.left[rows])
+        both += gather(self.items, self.right[rows])
+        both /= 2
+        return both
 
     @property
     def _apart(self) -> NDArray[np.bool_] | None:

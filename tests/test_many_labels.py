@@ -22,7 +22,7 @@ from embedtune.judging.logistic import Logistic, fit_logistic
 from embedtune.judging.scored import Scored
 from embedtune.transforms import Identity, Pooling, halves
 from embedtune.tuners import content, cooccurrence, factors, next_items
-from embedtune.tuners.base import Budget
+from embedtune.tuners.base import Budget, OutOfTime
 from embedtune.tuners.discriminant import DiscriminantTuner
 from embedtune.tuners.interactions import Interactions
 from embedtune.tuners.items import LabelledItems
@@ -218,3 +218,10 @@ def test_a_budget_leaves_a_share_and_gives_a_part() -> None:
     assert budget.within(10).left == pytest.approx(10, abs=1)
     assert budget.within(1000).left == pytest.approx(100, abs=1)
     assert Budget().leaving(0.3).left == float("inf")
+
+
+def test_factors_are_not_fitted_beyond_the_budget() -> None:
+    train = histories(400, 8)
+    with pytest.raises(OutOfTime):
+        factors.FactorsTuner().fit(train, budget=LATE)
+    assert len(factors.FactorsTuner().fit(train).ids) == np.count_nonzero(train.popularity)

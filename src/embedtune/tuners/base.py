@@ -113,6 +113,10 @@ class TuningData:
         return np.asarray(mix @ self.documents[judged], np.float32)
 
 
+class OutOfTime(Exception):
+    """The budget ended while a tuner had nothing yet that it could give."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """When to stop, and whom to tell how far the work is."""
@@ -126,6 +130,11 @@ class Budget:
     def left(self) -> float:
         """Seconds left; infinite without a deadline."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Raise OutOfTime when the time has ended."""
+        if self.left <= 0:
+            raise OutOfTime
 
     def leaving(self, share: float) -> Budget:
         """Give one that ends earlier, so that a share of the time that is left now remains."""

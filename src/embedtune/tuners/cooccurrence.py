@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from embedtune.tuners.base import Budget
 from embedtune.types import Halves, Vectors
 
 SMALL = 3000
@@ -79,7 +80,9 @@ def found(u: Vectors) -> Vectors:
     return np.asarray(u / np.maximum(1 - leverage, 1e-6)[:, None], np.float32)
 
 
-def decompose(x: csr_matrix, rank: int, *, seed: int = 0, small: int = SMALL) -> Spectrum:
+def decompose(
+    x: csr_matrix, rank: int, *, seed: int = 0, small: int = SMALL, budget: Budget | None = None
+) -> Spectrum:
     """Decompose interactions (users, N) into at most ``rank`` singular values.
 
     Exact, through the smaller of the two Gram matrices, where that has no more than ``small`` rows; else by
@@ -89,7 +92,7 @@ def decompose(x: csr_matrix, rank: int, *, seed: int = 0, small: int = SMALL) ->
     """
     rank = max(1, min(rank, *x.shape))
     if min(x.shape) > small:
-        return _kept(*_randomised(x.astype(np.float32), rank, seed))
+        return _kept(*_randomised(x.astype(np.float32), rank, seed, budget or Budget()))
     wide = x.shape[0] <= x.shape[1]
     gram = (x @ x.T if wide else x.T @ x).toarray().astype(np.float64)
     square, vectors = np.linalg.eigh(gram)
@@ -104,7 +107,7 @@ def decompose(x: csr_matrix, rank: int, *, seed: int = 0, small: int = SMALL) ->
     return _kept(values, items)
 
 
-def _randomised(x: csr_matrix, rank: int, seed: int) -> tuple[Vectors, Vectors | Halves]:
+def _randomised(x: csr_matrix, rank: int, seed: int, budget: Budget) -> tuple[Vectors, Vectors | Halves]:
     """Subspace iteration on ``XᵀX``, in place: values (rank,), items (N, rank)."""
     rng = np.random.default_rng(seed)
     width = min(rank + MORE, *x.shape)
@@ -115,6 +118,7 @@ def _randomised(x: csr_matrix, rank: int, seed: int) -> tuple[Vectors, Vectors |
         q[:, some] = rng.standard_normal((len(q), some.stop - some.start), np.float32)
     for _ in range(PASSES + 1):
         for some in _columns(width):
+            budget.check()
             product = across @ (x @ np.ascontiguousarray(q[:, some], np.float32))
             q[:, some] = _shortened(product) if large else product
         _orthonormalise(q)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,13 +78,20 @@ class FactorsTuner:
             )
 
     def fit(self, train: Interactions, *, seed: int = 0, budget: Budget | None = None) -> Transform:
-        """Choose what is not given, and fit; the identity where nothing was chosen by anyone."""
+        """Choose what is not given, and fit; the identity where nothing was chosen by anyone.
+
+        Raises
+        ------
+        OutOfTime
+            When the budget ends first.
+        """
+        budget = budget or Budget()
         if not len(train):
             return Identity()
         chosen = self
         if self.penalty is None or self.pooling is None or self.boost is None:
-            chosen = self._choose(train, seed)
-        spectrum = decompose(train.among_chosen.matrix(), self._rank(train), seed=seed)
+            chosen = self._choose(train, seed, budget)
+        spectrum = decompose(train.among_chosen.matrix(), self._rank(train), seed=seed, budget=budget)
         return chosen._fitted(train, spectrum, chosen.boost or 1.0)
 
     def _rank(self, train: Interactions) -> int:
@@ -123,12 +130,12 @@ class FactorsTuner:
             pooling=pooling,
         )
 
-    def _choose(self, train: Interactions, seed: int) -> FactorsTuner:
+    def _choose(self, train: Interactions, seed: int, budget: Budget) -> FactorsTuner:
         """Choose half-life, penalty and ratings in turn with EASE's factors, then the boost."""
         rng = np.random.default_rng(seed)
         hidden = rng.random(len(train.items)) < COLD
         last = train.last(seed=seed)
-        held = Held.of(train, last, hidden, rng)
+        held = replace(Held.of(train, last, hidden, rng), budget=budget)
         fallback = replace(
             self,
             penalty=self.penalty or PENALTIES[1],
@@ -137,7 +144,7 @@ class FactorsTuner:
         )
         if not len(held.rows):
             return fallback
-        spectrum = decompose(held.train.among_chosen.matrix(), self._rank(train), seed=seed)
+        spectrum = decompose(held.train.among_chosen.matrix(), self._rank(train), seed=seed, budget=budget)
         best = fallback
         if self.penalty is None or self.pooling is None:
             penalty = self.penalty or PENALTIES[1]
@@ -227,6 +234,8 @@ class Held:
     """Users that are judged."""
     targets: Interactions
     """What is held out on items that are known."""
+    budget: Budget = field(default_factory=Budget)
+    """When to stop asking."""
 
     @classmethod
     def of(
@@ -245,6 +254,7 @@ class Held:
         return cls(train, rows, targets)
 
     def _mean(self, queries: Vectors, mapped: Callable[[slice], Vectors]) -> float:
+        self.budget.check()
         relevance = self.targets.matrix()[self.rows]
         seen = self.train.matrix()[self.rows]
         relevance.sort_indices()

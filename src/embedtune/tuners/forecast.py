@@ -7,7 +7,7 @@ import numpy as np
 from embedtune.judging.curve import Curve, learning_curve
 from embedtune.judging.problem import Rows, Scores
 from embedtune.tuners.auto import Choice
-from embedtune.tuners.base import Budget
+from embedtune.tuners.base import Budget, OutOfTime
 
 SHARES = (0.25, 0.5, 1.0)
 """Shares of the labels that are trained on; of the last the scores are there."""
@@ -63,7 +63,10 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
             train = folded.problem.thinned(folded.rounds[i].train, place < share)
             data = folded.problem.training(train)
             turn_seed, within = folded.seed + int(i), Budget(budget.deadline)
-            fitted = shown.candidate.final(data, shown.strength, turn_seed, within)
+            try:
+                fitted = shown.candidate.final(data, shown.strength, turn_seed, within)
+            except OutOfTime:
+                return None
             column.append(folded.score(fitted, int(i)))
         scores.append(np.concatenate(column))
     if budget.left <= 0:  # the last map was cut short

@@ -20,14 +20,14 @@ from embedtune.data.join import join_test
 from embedtune.data.pairs import made_labels, pairs_from_structure
 from embedtune.data.slices import as_names
 from embedtune.data.written import QueryWriter
-from embedtune.decision import Clock, classifier, judge
+from embedtune.decision import Clock, bounds, classifier, judge
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, UserError
 from embedtune.judging.keeping import Keep, checked_share
 from embedtune.judging.labelled import MAP_AT_ONCE, POOL
 from embedtune.judging.slices import slices_of
 from embedtune.judging.verdict import FEWEST
-from embedtune.memory import check_memory, limited
+from embedtune.memory import check_memory, give_back, limited
 from embedtune.parts import Sliced
 from embedtune.reference import Reference
 from embedtune.sameness import check_sameness, threshold_of
@@ -193,6 +193,7 @@ def fine_tune(
     check_metric(dataset, metric)
     check_slices(dataset, slices)
     check_sameness(dataset, same_at, precision)
+    give_back(len(dataset.documents))
     clock.stop("read")
 
     base = load_encoder(base_model)
@@ -220,6 +221,7 @@ def fine_tune(
     probes = None
     if found.labels >= FEWEST:
         probes = probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress)
+    give_back(len(dataset.documents))
     clock.stop("encode")
 
     deciding = metric or found.metrics[0]
@@ -274,7 +276,8 @@ def fine_tune(
         )  # fmt: skip
     if not better and best.before is not None:
         best = Chosen(encoder, *best.before)
-    head = classifier(best.found, best.choice, shipped, seed, progress)
+    head = classifier(best.found, best.choice, shipped, seed, limit)
+    verdict = replace(verdict, reasons=[*verdict.reasons, *bounds(best.found.train, head)])
     return Tuned(
         base if best.encoder is encoder else best.encoder,
         shipped,

@@ -8,6 +8,7 @@ from pathlib import Path
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
 from embedtune.judging.keeping import Keep
+from embedtune.judging.many import HEAD
 from embedtune.judging.problem import Problem
 from embedtune.judging.slices import Slices
 from embedtune.judging.verdict import FEWEST
@@ -68,7 +69,7 @@ def choose_of_all(
             method=method,
             metric=metric,
             seed=seed,
-            budget=budget,
+            budget=budget.leaving(HEAD) if dataset.task == "classification" else budget,
             slices=slices,
             keep=keep,
         )

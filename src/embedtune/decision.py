@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from embedtune.data.pairs import made_labels
 from embedtune.judging.classified import Classified
 from embedtune.judging.comparison import TOGETHER, Gain, Judged, Side, gain_of
 from embedtune.judging.estimate import TOLERATED, wrong_share
+from embedtune.judging.many import HEAD
 from embedtune.judging.problem import Problem
 from embedtune.judging.retention import ProbeSet, retention
 from embedtune.judging.scored import Scored
@@ -34,6 +35,9 @@ Values = NDArray[np.float64]
 
 NEIGHBOURS = 10
 """Nearest items whose change says how much of the map has moved."""
+
+AT_LEAST = 1.0
+"""Seconds that a classifier's fits have even when the budget has ended."""
 
 FEW_OF_A_CLASS = 5
 """Items of each class with which a classifier is fitted although nothing else is."""
@@ -107,7 +111,8 @@ def judge(
     base_found, base_pool = before or (found, pool)
     folded = _folded(choice, found, seed)
     corrected = choice.corrected(seed) if choice else None
-    curve = forecast(choice, labels=found.labels, seed=seed, budget=budget) if choice else None
+    time_left = budget.leaving(HEAD) if dataset.task == "classification" else budget
+    curve = forecast(choice, labels=found.labels, seed=seed, budget=time_left) if choice else None
     wrong = wrong_share(choice.far) if choice and choice.far is not None else None
     judged, where = folded, "out of fold"
     if found.test is not None:
@@ -253,7 +258,7 @@ def classifier(
     choice: Choice | None,
     shipped: Transform,
     seed: int,
-    progress: Callable[[str, int, int], None] | None = None,
+    budget: Budget | None = None,
 ) -> Head | None:
     """Fit a classifier on what is shipped, calibrated out of fold; None where there is nothing to fit.
 
@@ -267,8 +272,9 @@ def classifier(
         The choice's map, or the identity where the base is kept.
     seed : int
         Which folds, where there was no choice.
-    progress : callable, optional
-        Called with ("head", done, total).
+    budget : Budget, optional
+        When to stop, and whom to tell ("head", done, total). What is late already has :data:`AT_LEAST`
+        seconds.
     """
     problem = found.train
     if not isinstance(problem, Classified) or problem.unseen:  # it would not know the classes asked for
@@ -285,7 +291,20 @@ def classifier(
     if choice is not None and choice.shown.candidate is not None and not isinstance(shipped, Identity):
         candidate, strength = choice.shown.candidate, choice.shown.strength
         maps = [choice.folded.fitted(candidate, strength, i) for i in range(len(rounds))]
-    return fit_head(problem, shipped, fitted=maps, seed=seed, rounds=rounds, progress=progress)
+    budget = budget or Budget()
+    if budget.left < AT_LEAST:
+        budget = replace(budget, deadline=time.monotonic() + AT_LEAST)
+    return fit_head(problem, shipped, fitted=maps, seed=seed, rounds=rounds, budget=budget)
+
+
+def bounds(problem: Problem, head: Head | None) -> list[str]:
+    """Say what was left out because there are very many labels, or because time ended."""
+    said = []
+    if sampled := getattr(problem, "sampled", 0):
+        said.append(f"a map is fitted to a sample of {sampled:,} of the {len(problem):,} labels")
+    if head is not None and head.cut:
+        said.append("the time budget ended while the classifier was fitted: fewer kinds of it were tried")
+    return said
 
 
 def _folded(choice: Choice | None, found: Collected, seed: int) -> Judged | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedtune.types import Vectors
 
-ROWS = 1024
+ROWS = 64
 """Scattered rows read before their pages are let go."""
 
 

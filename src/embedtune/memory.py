@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
+import gc
 import re
+import sys
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+
+import pyarrow as pa
 
 from embedtune.errors import UserError
 from embedtune.types import Encoder
@@ -22,6 +28,15 @@ COPIES = 4
 
 NAMES = 250
 """Bytes of a document's id in all tables together, about."""
+
+MANY = 50_000
+"""Rows from which on it is worth the time to hand freed memory back."""
+
+APART = 2**20
+"""Bytes from which on an array is then allocated apart."""
+
+_MMAP_THRESHOLD = -3
+"""What glibc's ``mallopt`` calls it."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,6 +125,22 @@ def check_memory(encoder: Encoder, documents: int, queries: int, *, pool: int, a
             f"this takes about {need / 1e9:.2f} GB of memory, and {limit / 1e9:.2f} GB are allowed",
             fix=store if held else "allow more",
         )
+
+
+def give_back(rows: int) -> None:
+    """Hand freed memory back to the system after very many rows were read: much of it is kept aside.
+
+    From then on arrays are allocated apart, so that what is freed goes back at once.
+    """
+    if rows < MANY:
+        return
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # not every C library has these
+            library = ctypes.CDLL(None)
+            library.mallopt(_MMAP_THRESHOLD, APART)
+            library.malloc_trim(0)
 
 
 def resident() -> int:

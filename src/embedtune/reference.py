@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embedtune.data.dataset import Task
 from embedtune.errors import ArtifactError
 from embedtune.manifest import AGAIN
+from embedtune.mapped import gather
 from embedtune.transforms.files import load_tensors, save_tensors
 from embedtune.types import Kind, Vectors
 
@@ -48,7 +49,7 @@ class Reference:
         if len(rows) > MOST:
             rows = np.sort(np.random.default_rng(seed).choice(rows, MOST, replace=False))
         with np.errstate(over="ignore"):
-            kept = np.asarray(every[rows], np.float16)
+            kept = gather(every, rows).astype(np.float16)
         return cls(kept, "query" if task == "retrieval" else "document") if np.isfinite(kept).all() else None
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def top_k(
     *,
     block: int = BLOCK,
     exclude: csr_matrix | None = None,
+    document_map: Callable[[slice], Vectors] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the ``k`` documents with the highest inner product for each query, exactly.
 
@@ -52,6 +53,8 @@ def top_k(
         Documents scored at a time.
     exclude : sparse matrix of shape (n, N), optional
         Pairs that must not be found, such as a query that is itself a document.
+    document_map : callable, optional
+        Gives the vectors of a slice of rows instead of ``documents[slice]``, once for each slice.
 
     Returns
     -------
@@ -67,13 +70,13 @@ def top_k(
     UserError
         When ``k`` is below 1.
     """
-    queries, shape = _checked(queries, documents, exclude)
+    queries, shape = _checked(queries, documents, exclude, mapped=document_map is not None)
     if k < 1:
         raise UserError(f"k is {k}", fix="ask for at least one document")
     k = min(k, shape[1])
     best = np.zeros((shape[0], k), np.uint64)  # keys of _pack; 0 sorts below every real score
     if k:
-        for rows, start, scores in _blocks(queries, documents, block, exclude):
+        for rows, start, scores in _blocks(queries, documents, block, exclude, document_map):
             _merge(best[rows], scores, start)
     return _unpack(np.sort(best, axis=1)[:, ::-1])
 

@@ -17,6 +17,7 @@ from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import Logistic, fit_logistic
 from embedtune.judging.voting import Voters
 from embedtune.transforms import Identity, Linear
+from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
 
 
@@ -208,7 +209,7 @@ def test_progress_is_told_and_rounds_that_are_there_are_taken() -> None:
     told: list[tuple[str, int, int]] = []
     given = fit_head(
         problem, Identity(), strengths=(1.0, 10.0), scales=(40.0,), rounds=rounds,
-        progress=lambda *now: told.append(now),
+        budget=Budget(progress=lambda *now: told.append(now)),
     )  # fmt: skip
     total = 3 * len(rounds) + 1
     assert told == [("head", done, total) for done in range(total + 1)]

@@ -12,8 +12,9 @@ from scipy.stats import spearmanr
 from embedtune.errors import UserError
 from embedtune.transforms import Identity
 from embedtune.tuners import Budget
+from embedtune.tuners.moments import covariance, inverse_root
 from embedtune.tuners.pair_linear import PairLinearTuner, correlation_loss, order_loss, pair_gradient
-from embedtune.tuners.pair_metric import PairMetricTuner, inverse_root, positive_root, scores_as_similarities
+from embedtune.tuners.pair_metric import PairMetricTuner, positive_root, scores_as_similarities
 from embedtune.tuners.scored import ScoredPairs
 
 D = 8
@@ -86,7 +87,7 @@ def test_a_few_pairs_are_fitted_too_and_a_budget_stops():
 
 def test_the_closed_form_is_ridge_regression_on_products_of_coordinates():
     some, penalty, floor = made_up(60), 0.7, 0.3
-    s = inverse_root(np.concatenate([some.left, some.right]), floor)
+    s = inverse_root(covariance(some.left, some.right), floor)
     u, v = some.left @ s, some.right @ s
     upper = np.triu_indices(D)
     # |A|^2 counts an entry off the diagonal twice: coefficients are scaled so that the ridge is plain
@@ -109,7 +110,7 @@ def test_the_closed_form_is_ridge_regression_on_products_of_coordinates():
 
 def test_low_rank_and_a_heavy_penalty_stay_near_the_identity():
     some = made_up()
-    s = inverse_root(np.concatenate([some.left, some.right]), 1.0)
+    s = inverse_root(covariance(some.left, some.right), 1.0)
     w = PairMetricTuner(rank=2).fit(some).document.astype(float)
     back = np.linalg.inv(s) @ (w @ w - np.eye(D)) @ np.linalg.inv(s)
     assert np.linalg.matrix_rank(back, tol=1e-3) == 2

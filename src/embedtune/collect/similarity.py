@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.collect.collected import DEV, Collected
-from embedtune.collect.encode import Progress, encode, items_of
+from embedtune.collect.encode import Progress, documents_of
 from embedtune.data.dataset import Dataset, cells
 from embedtune.data.duplicates import near_duplicates
 from embedtune.judging.scored import Scored
@@ -24,9 +24,9 @@ def collect(
     dataset: Dataset, encoder: Encoder, training: list[str], judging: list[str], progress: Progress | None
 ) -> Collected:
     """Encode the sentences, each once and as a document, and divide the pairs by split."""
-    every = np.arange(len(dataset.documents))
-    vectors = encode(encoder, items_of(dataset, encoder, "document", every), "document", progress, dataset)
-    alike = near_duplicates(dataset.contents("document"))
+    vectors, _, row_of = documents_of(dataset, encoder, progress)  # as they lie in a file, never in our order
+    alike = len(row_of) + np.arange(len(vectors))
+    alike[row_of] = near_duplicates(dataset.contents("document"))
     split = np.array(cells(dataset.pairs, "split"))
     left, right = (dataset.pairs[name].to_numpy().astype(np.int64) for name in ("left", "right"))
     score = dataset.pairs["score"].to_numpy().astype(np.float64)
@@ -36,8 +36,8 @@ def collect(
             dataset.document_texts[a] + ARROW + dataset.document_texts[b]
             for a, b in zip(left[rows], right[rows], strict=True)
         ]
-        of = Scored(vectors, left[rows], right[rows], score[rows], similarity=encoder.similarity, alike=alike)
-        return of, texts
+        sides = row_of[left[rows]], row_of[right[rows]]
+        return Scored(vectors, *sides, score[rows], similarity=encoder.similarity, alike=alike), texts
 
     rows = np.flatnonzero(np.isin(split, training))
     train, texts = part(rows)

@@ -115,7 +115,7 @@ class Dataset:
             "recommendation": self.interactions,
         }
         table = tables.get(self.task, self.qrels)
-        found = set(cells(table, "split"))
+        found = {str(name) for name in table["split"].unique().to_pylist()}
         known = [name for name in ("train", "dev", "test") if name in found]
         return (*known, *sorted(found - set(known)))
 

@@ -1,4 +1,4 @@
-"""Folds of labelled items: every class dealt out evenly, near-duplicates together."""
+"""Folds and samples of labelled items: every class dealt out evenly, near-duplicates together."""
 
 from __future__ import annotations
 
@@ -43,3 +43,31 @@ def stratified_parts(labels: csr_matrix, groups: Rows, parts: int, seed: int) ->
     part = np.empty(len(first), np.int64)
     part[dealt] = (np.arange(len(dealt)) + rng.integers(parts)) % parts
     return part[unit]
+
+
+def stratified_sample(labels: csr_matrix, rows: Rows, most: int, seed: int) -> Rows:
+    """Give at most ``most`` of some rows, ascending: every class in its share, and none left out.
+
+    Parameters
+    ----------
+    labels : csr_matrix of shape (n, C)
+        A row counts as its first class.
+    rows : int array of shape (r,)
+        Ascending; all of them where they are not more.
+    most : int
+        Where classes are more than that, one row of each.
+    seed : int
+    """
+    if len(rows) <= most:
+        return rows
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    starts = labels.indptr[shuffled]
+    own = np.where(
+        labels.indptr[shuffled + 1] > starts, labels.indices[np.minimum(starts, labels.nnz - 1)], -1
+    )
+    shuffled, own = shuffled[(order := np.argsort(own, kind="stable"))], own[order]
+    first = np.unique(own, return_index=True)[1]
+    others = np.setdiff1d(np.arange(len(rows)), first)
+    more = max(most - len(first), 0)
+    even = others[np.arange(more) * len(others) // max(more, 1)]
+    return np.sort(shuffled[np.concatenate([first, even])])

@@ -20,7 +20,7 @@ from embedtune.encoders.hashes import file_hash
 from embedtune.encoders.vector_formats import BLOCK, READERS, Source
 from embedtune.errors import DataError, VectorError
 from embedtune.files import atomic_write
-from embedtune.mapped import release
+from embedtune.mapped import gather, release
 from embedtune.types import Similarity, Vectors
 
 UNIT = 1e-5
@@ -46,7 +46,7 @@ class IdVectors:
     fingerprint: str
 
     def of(self, items: Sequence[str], lack: str, where: str, fix: str) -> Vectors:
-        """Give the rows (n, d) called ``items``; all of them, in their order, are the array itself.
+        """Give the rows (n, d) called ``items``; what lies together in their order is the array's own part.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class IdVectors:
             first = int(np.flatnonzero(rows.is_null().to_numpy(zero_copy_only=False))[0])
             missing = f"{rows.null_count} of {len(asked)} {lack}, the first is {items[first]!r}"
             raise DataError(missing, where=where, fix=fix)
-        return np.ascontiguousarray(self.vectors[rows.to_numpy().astype(np.int64)])
+        return _rows(self.vectors, rows.to_numpy().astype(np.int64))
 
 
 def open_vectors(folder: Path, name: str, similarity: Similarity) -> IdVectors | None:
@@ -158,6 +158,13 @@ def write_npy(path: Path, blocks: Iterable[NDArray[np.floating]], shape: tuple[i
         for block in blocks:
             with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is found
                 file.write(np.ascontiguousarray(block, "<f4").data)
+
+
+def _rows(vectors: Vectors, rows: NDArray[np.int64]) -> Vectors:
+    """Give some rows: a view where one follows the other, else a copy."""
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all():
+        return vectors[rows[0] : rows[-1] + 1]
+    return gather(vectors, rows)
 
 
 class _Rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,6 +79,11 @@ def choose(logits: Mapping[Key, Values], own: NDArray[np.bool_], single: bool) -
     p_values = holm([_by_chance(rival.right, usual.right) for rival in rivals])
     better = [rival for rival, p in zip(rivals, p_values, strict=True) if p < BEYOND_CHANCE]
     return max(better, key=lambda one: int(np.count_nonzero(one.right)), default=usual)
+
+
+def usual_of(keys: Sequence[Key]) -> Key:
+    """Give the kind that is taken where nothing else can be tried: the usual regression, if it is there."""
+    return USUAL if USUAL in keys else next(key for key in keys if key[0] == "regression")
 
 
 def _by_chance(right: NDArray[np.bool_], usual: NDArray[np.bool_]) -> float:

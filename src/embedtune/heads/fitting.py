@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.heads.calibration import accuracy_curve
-from embedtune.heads.choice import Key, choose
+from embedtune.heads.choice import Key, choose, usual_of
 from embedtune.heads.head import Head
 from embedtune.heads.scorers import Both, Scorer
 from embedtune.judging.classified import Classified
@@ -17,6 +17,7 @@ from embedtune.judging.logistic import STRENGTH, Logistic, fit_logistic
 from embedtune.judging.problem import Round
 from embedtune.judging.voting import Voters
 from embedtune.transforms import Identity, Linear
+from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.leading import leading_axes
 from embedtune.types import Transform
@@ -49,7 +50,7 @@ def fit_head(
     strengths: Sequence[float] = STRENGTHS,
     scales: Sequence[float] = SCALES,
     rounds: Sequence[Round] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    budget: Budget | None = None,
 ) -> Head:
     """Fit a head on the mapped vectors of all training items; its kind and calibration from out of fold.
 
@@ -78,8 +79,9 @@ def fit_head(
         :data:`MOST_VOTERS` items, as a head that votes keeps them all.
     rounds : sequence of Round, optional
         The folds, where they are there already; ``problem.rounds(seed)`` unless given.
-    progress : callable, optional
-        Called with ("head", fits done, fits in all).
+    budget : Budget, optional
+        When to stop, and whom to tell ("head", fits done, fits in all). Each fit has an even share of what is
+        left; once one does not end within it, only the usual regression is still fitted.
 
     Returns
     -------
@@ -93,49 +95,65 @@ def fit_head(
     single, classes = problem.single, list(problem.items.classes)
     rounds = problem.rounds(seed) if rounds is None else rounds
     maps = [transform] * len(rounds) if fitted is None else list(fitted)
-    plain = problem.training(problem.everything)
-    everything, regression = _mapped(plain, transform), _Regression.before(transform, plain, single)
+    plain, budget = problem.training(problem.everything), budget or Budget()
+    regression = _Regression.before(transform, plain, single)
     if not rounds:  # too few items for a single fold
-        return Head(regression.final(plain, everything, STRENGTH), classes, single)
+        return Head(regression.final(plain, transform, STRENGTH, None, budget), classes, single)
     keys: list[Key] = [("regression", strength) for strength in strengths]
-    if len(everything) <= MOST_VOTERS:
+    if len(problem) <= MOST_VOTERS:
         keys += [("vote", scale) for scale in scales]
     logits: dict[Key, list[Values]] = {key: [] for key in keys}
     truth: list[NDArray[np.bool_]] = []
     total = len(rounds) * len(keys) + 1
-
-    def tell(done: int) -> None:
-        if progress:
-            progress("head", done, total)
-
+    last: Logistic | None = None
+    cut = False
     for one, mapping in zip(rounds, maps, strict=True):
+        if cut and truth and budget.left <= 0:
+            break
         own = [problem.training(rows) for rows in (one.train, one.held)]
-        train, held = (_mapped(items, mapping) for items in own)
+        if not regression.plain or any(kind == "vote" for kind, _ in keys):
+            train, held = (_mapped(items, mapping) for items in own)
+        else:
+            train, held = own
         seen, asked = (regression.sees(*pair) for pair in zip(own, (train, held), strict=True))
-        last: Logistic | None = None
+        last = None
         for number, (kind, value) in enumerate(keys):
-            tell(len(truth) * len(keys) + number)
+            done = len(truth) * len(keys) + number
+            budget.tell("head", done, total)
+            if (cut or budget.left <= 0) and (kind, value) != usual_of(keys):
+                cut = True
+                continue
             if kind == "vote":
                 logits[kind, value].append(Voters(train, value, single).logits(held.vectors))
                 continue
-            last = fit_logistic(seen, strength=value, start=last, single=single)
+            part = budget.within(max(budget.left, 0) / (total - done))
+            last = fit_logistic(seen, strength=value, start=last, single=single, budget=part)
             logits[kind, value].append(last.logits(asked.vectors))
+            cut = cut or part.left <= 0
         truth.append(held.labels.toarray() > 0)
-    tell(total - 1)
-    found = choose({key: np.concatenate(one) for key, one in logits.items()}, np.concatenate(truth), single)
+    budget.tell("head", total - 1, total)
+    judged = {key: np.concatenate(one) for key, one in logits.items() if len(one) == len(truth)}
+    found = choose(judged, np.concatenate(truth), single)
+    start = last if cut or problem.sampled else None  # what is short of time, or large, begins near its end
     scorers: dict[str, Logistic | Voters] = {
-        kind: Voters(everything, value, single)
+        kind: Voters(_mapped(plain, transform), value, single)
         if kind == "vote"
-        else regression.final(plain, everything, value)
+        else regression.final(plain, transform, value, start, budget)
         for kind, value in found.keys
     }
     scorer: Scorer = next(iter(scorers.values()))
     if len(scorers) == 2:
         scorer = Both(scorers["regression"], scorers["vote"], found.temperatures)  # type: ignore[arg-type]
-    tell(total)
+    budget.tell("head", total, total)
     return Head(
-        scorer, classes, single, found.temperature, found.threshold, accuracy_curve(found.sure, found.right)
-    )  # fmt: skip
+        scorer,
+        classes,
+        single,
+        found.temperature,
+        found.threshold,
+        accuracy_curve(found.sure, found.right),
+        cut or budget.left <= 0,
+    )
 
 
 @dataclass(frozen=True)
@@ -166,9 +184,17 @@ class _Regression:
             return mapped
         return plain if self.axes is None else plain.moved(plain.vectors @ self.axes)
 
-    def final(self, plain: LabelledItems, mapped: LabelledItems, strength: float) -> Logistic:
+    def final(
+        self,
+        plain: LabelledItems,
+        transform: Transform,
+        strength: float,
+        start: Logistic | None,
+        budget: Budget,
+    ) -> Logistic:
         """Fit it to all items, for vectors as the map gives them."""
-        fitted = fit_logistic(self.sees(plain, mapped), strength=strength, single=self.single)
+        items = self.sees(plain, plain if self.plain else _mapped(plain, transform))
+        fitted = fit_logistic(items, strength=strength, start=start, single=self.single, budget=budget)
         weights = fitted.weights if self.axes is None else fitted.weights @ self.axes.T
         return replace(fitted, weights=weights, back=self.back, unit=self.unit)
 

@@ -46,6 +46,8 @@ class Head:
     temperature: float = 1.0
     threshold: float = 0.5
     curve: Values | None = None
+    cut: bool = False
+    """Whether time ended before all kinds had been tried, or fitted to the end; this is not saved."""
 
     def __post_init__(self) -> None:
         given = classes_of(self.scorer)

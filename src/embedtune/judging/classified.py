@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, eye
 
-from embedtune.data.stratified import stratified_parts
+from embedtune.data.stratified import stratified_parts, stratified_sample
 from embedtune.errors import UserError
 from embedtune.judging.logistic import fit_logistic
+from embedtune.judging.many import JUDGED, LEARNT, MAPPED, TRAINED
 from embedtune.judging.neighbours import among_items
 from embedtune.judging.problem import Plain, Round
 from embedtune.judging.voting import MEASURES, average_precision, chosen_classes, vote
+from embedtune.mapped import gather
+from embedtune.memory import at_most
 from embedtune.transforms.blocks import unit_length
 from embedtune.tuners.items import LabelledItems
 from embedtune.types import Similarity, Transform, Vectors
@@ -58,6 +61,10 @@ class Classified(Plain):
 
     Notes
     -----
+    A tuner is fitted to :data:`~embedtune.judging.many.LEARNT` items at most, a fold to
+    :data:`~embedtune.judging.many.TRAINED`: a sample with every class in its share. All training items vote
+    on those of a test split.
+
     Rows given as ``train`` are rows of the reference. Metrics, all higher for better and between 0 and 1:
 
     ``accuracy``
@@ -68,8 +75,8 @@ class Classified(Plain):
         Mean over the classes of the F1 of the same predictions. The values of the items are its
         linearisation (influence function): their mean is the metric, their spread its uncertainty.
     ``map``
-        Mean average precision when all training items are ranked for an item and those that share a
-        class are to be found.
+        Mean average precision when the training items (of many, the sample that a tuner would be fitted
+        to) are ranked for an item and those that share a class are to be found.
     ``logreg_accuracy``, ``logreg_f1``, ``logreg_macro_f1``
         The same of a logistic regression trained on top of the mapped vectors, C = 10.
     """
@@ -117,8 +124,24 @@ class Classified(Plain):
         return replace(self, items=self.items.take(rows), groups=self.groups[rows])
 
     def training(self, train: Rows) -> LabelledItems:
-        """Give the training items of some rows of the reference."""
+        """Give the training items of some rows of the reference; of many, a sample."""
+        return self._items(self._sample(train))
+
+    def _sample(self, train: Rows) -> Rows:
+        return stratified_sample(self._reference.labels, train, LEARNT, 0)
+
+    def _items(self, train: Rows) -> LabelledItems:
         return self._reference if len(train) == len(self._reference) else self._reference.take(train)
+
+    @property
+    def trained(self) -> int:
+        """How many items a fold may train on."""
+        return TRAINED
+
+    @property
+    def sampled(self) -> int:
+        """How many items a tuner is fitted to; 0 where that is all of them."""
+        return LEARNT if len(self._reference) > LEARNT else 0
 
     def neighbours(self, transform: Transform, k: int, seed: int) -> Rows:
         """Give the ``k`` nearest of up to 300 items, (asked, k)."""
@@ -126,13 +149,13 @@ class Classified(Plain):
 
     def places(self, rows: Rows) -> Vectors:
         """Give the judged items' vectors, (len(rows), d)."""
-        return np.asarray(self.items.vectors[rows], np.float32)
+        return gather(self.items.vectors, rows)
 
     def rounds(self, seed: int = 0) -> list[Round]:
         """Split into folds, every class spread evenly over them, near-duplicates together.
 
         With fewer than :data:`MANY` items each is held out once, a fifth at a time; with more, tenths
-        are held out in turn until :data:`ENOUGH` items are judged.
+        are held out in turn until :data:`ENOUGH` items are judged, and with very many two smaller parts.
         """
         if self.reference is not None:
             raise UserError(
@@ -143,11 +166,15 @@ class Classified(Plain):
         if self.unseen:
             return self._rounds_by_class(seed)
         n = len(self)
-        parts = 10 if n >= MANY else 5
+        parts = max(10, n // JUDGED) if n >= MANY else 5
         part = stratified_parts(self.items.labels, self.groups, parts, seed)
         rounds = int(np.clip(-(-parts * ENOUGH // max(n, 1)), 2, parts)) if n >= MANY else parts
-        made = [self._round(part == turn) for turn in range(rounds)]
+        made = [self._few(self._round(part == turn), seed) for turn in range(rounds)]
         return [one for one in made if len(one.held) and len(one.train)]
+
+    def _few(self, one: Round, seed: int) -> Round:
+        """Cut what a round trains on, where that is very much."""
+        return replace(one, train=stratified_sample(self.items.labels, one.train, TRAINED, seed))
 
     def hold_out(self, share: float, most: int, seed: int) -> Round:
         """Give one round that holds out a share of the items, every class alike, ``most`` at most, about.
@@ -173,8 +200,10 @@ class Classified(Plain):
         part = (np.random.default_rng(seed).permutation(count) % max(parts, 1))[own]
         made = []
         for turn in range(parts if parts > 1 else 0):
-            held, everyone = np.flatnonzero(part == turn), np.ones(int((part == turn).sum()), np.bool_)
-            made.append(Round(np.flatnonzero(part != turn), held, {UNSEEN: everyone}, everyone))
+            held = stratified_sample(self.items.labels, np.flatnonzero(part == turn), TRAINED // 2, seed)
+            everyone = np.ones(len(held), np.bool_)
+            one = Round(np.flatnonzero(part != turn), held, {UNSEEN: everyone}, everyone)
+            made.append(self._few(one, seed))
         return made
 
     def _small(self) -> NDArray[np.bool_] | None:
@@ -219,26 +248,53 @@ class Classified(Plain):
             )
         if not len(rows):
             return {name: np.empty(0) for name in metrics}
-        judged = self.items.take(rows)
-        voters = judged if self.unseen else self.training(train)
-        exclude = eye(len(rows), dtype=np.float32, format="csr") if self.unseen else self._own(rows, train)
-        judged = judged.moved(_ready(transform.documents(judged.vectors), self.similarity))
-        voters = voters.moved(_ready(transform.documents(voters.vectors), self.similarity))
+        judged = self._through(transform, self.items.take(rows))
         found: dict[str, Values] = {}
         for head in (False, True):
             asked = [name for name in metrics if name.startswith("logreg_") is head and name != "map"]
             if asked:
                 share = (
-                    fit_logistic(voters, single=self.single).probabilities(judged.vectors)
+                    self._regressed(transform, judged, train)
                     if head
-                    else vote(judged.vectors, voters, exclude=exclude)
+                    else self._voted(transform, judged, rows, train)
                 )
                 predicted = chosen_classes(share, single=self.single)
                 for name in asked:
                     found[name] = MEASURES[name.removeprefix("logreg_")](predicted, judged.labels)
         if "map" in metrics:
-            found["map"] = average_precision(judged, voters, exclude)
+            some = self._sample(train)
+            pool = judged if self.unseen else self._through(transform, self._items(some))
+            found["map"] = average_precision(judged, pool, self._never(rows, some))
         return {name: found[name] for name in metrics}
+
+    def _regressed(self, transform: Transform, judged: LabelledItems, train: Rows) -> Values:
+        """Give probabilities by a regression on top of the mapped training items, (r, C)."""
+        items = self._through(transform, self.training(train))
+        return fit_logistic(items, single=self.single).probabilities(judged.vectors)
+
+    def _voted(self, transform: Transform, judged: LabelledItems, rows: Rows, train: Rows) -> Values:
+        """Give shares of the votes of all training items, (r, C)."""
+        exclude = self._never(rows, train)
+        if self.unseen:
+            return vote(judged.vectors, judged, exclude=exclude)
+        reference = self._reference
+        if len(train) * reference.vectors.shape[1] * 4 <= at_most(MAPPED):
+            return vote(judged.vectors, self._through(transform, self._items(train)), exclude=exclude)
+
+        def mapped(part: slice) -> Vectors:
+            vectors = transform.documents(gather(reference.vectors, train[part]))
+            return unit_length(vectors) if self.similarity == "cosine" else vectors
+
+        nothing = np.broadcast_to(np.float32(0), (len(train), reference.vectors.shape[1]))
+        voters = replace(reference, vectors=nothing, labels=reference.labels[train])
+        return vote(judged.vectors, voters, exclude=exclude, mapped=mapped)
+
+    def _through(self, transform: Transform, items: LabelledItems) -> LabelledItems:
+        return items.moved(_ready(transform.documents(items.vectors), self.similarity))
+
+    def _never(self, rows: Rows, train: Rows) -> csr_matrix | None:
+        """Pairs of a judged item and itself among the voters; where those are the judged items, of them."""
+        return eye(len(rows), dtype=np.float32, format="csr") if self.unseen else self._own(rows, train)
 
     def _own(self, rows: Rows, train: Rows) -> csr_matrix | None:
         """Pairs of a judged item and itself among the voters."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedtune.judging.keeping import Held, Keep
 from embedtune.judging.problem import Problem, Rows, Scores
 from embedtune.transforms import Identity, then
-from embedtune.tuners.base import Budget, Tuner
+from embedtune.tuners.base import Budget, OutOfTime, Tuner
 from embedtune.types import Transform
 
 Mask = NDArray[np.bool_]
@@ -158,7 +158,10 @@ class Folded:
         for i, one in enumerate(self.rounds):
             budget.tell(f"try {candidate.name}", i, len(self.rounds))
             below = self._below(candidate, i)
-            fitted = candidate.fit(self.problem.training(one.train), below, self.seed + i, inner)
+            try:
+                fitted = candidate.fit(self.problem.training(one.train), below, self.seed + i, inner)
+            except OutOfTime:
+                raise OutOfBudget(candidate.name) from None
             again = getattr(self.problem, "large_maps", False) and candidate.keep is None
             candidate.fitted.append(self._again(candidate, i) if again else fitted)
             columns.append([self.score(then(below, fitted.scaled(s)), i) for s in candidate.strengths])

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
+from embedtune.judging.logistic_descent import descend
 from embedtune.transforms.blocks import unit_length
+from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
 from embedtune.types import Vectors
 
@@ -52,50 +54,57 @@ def fit_logistic(
     strength: float = STRENGTH,
     start: Logistic | None = None,
     single: bool | None = None,
+    budget: Budget | None = None,
 ) -> Logistic:
     """Fit a penalised logistic regression.
 
     Parameters
     ----------
     items : LabelledItems
-        With one class an item: multinomial. Otherwise one regression for each class.
+        With one class an item: multinomial. Otherwise one regression for each class. No copy of their
+        vectors is made.
     strength : float
         C of scikit-learn: the loss of all items counts so much against half the squared weights.
     start : Logistic, optional
         Where to begin; a fit at a nearby strength saves time.
     single : bool, optional
         Whether classes exclude each other; that every item has one is taken for it.
+    budget : Budget, optional
+        When to stop with what there is then.
 
     Returns
     -------
     Logistic
         Classes without items get a logit of -20.
     """
-    from sklearn.linear_model import LogisticRegression
-
     d, count = items.vectors.shape[1], items.counts
     weights, bias = np.zeros((len(count), d), np.float32), np.full(len(count), NEVER, np.float32)
     present = np.flatnonzero(count)
+    budget = budget or Budget()
     if not (items.single if single is None else single):
         for column in present.tolist():
             own = items.labels[:, column].toarray().ravel() > 0
             if own.all():
                 bias[column] = -NEVER
                 continue
-            fitted = LogisticRegression(C=strength, max_iter=300).fit(items.vectors, own)
-            weights[column], bias[column] = fitted.coef_[0], fitted.intercept_[0]
+            begin = None if start is None else _begin(start, [column])
+            w, b = descend(items.vectors, own.astype(np.int64), 1, strength, begin, budget)
+            weights[column], bias[column] = w[0], b[0]
         return Logistic(weights, bias, False)
     if len(present) < 2:
         bias[present] = -NEVER
         return Logistic(weights, bias, True)
-    model = LogisticRegression(C=strength, max_iter=300, warm_start=start is not None)
-    if start is not None and len(present) > 2:
-        model.coef_, model.intercept_ = start.weights[present].copy(), start.bias[present].copy()
-        model.classes_ = present
-    fitted = model.fit(items.vectors, items.labels.indices)
-    if len(present) == 2:  # scikit-learn gives the logit of the second against the first
-        weights[present[1]], bias[present[1]] = fitted.coef_[0], fitted.intercept_[0]
-        bias[present[0]] = 0
+    own = np.searchsorted(present, items.labels.indices)
+    if len(present) == 2:  # one column: the logit of the second against the first
+        columns, bias[present[0]] = present[1:], 0
     else:
-        weights[present], bias[present] = fitted.coef_, fitted.intercept_
+        columns = present
+    begin = None if start is None else _begin(start, columns.tolist())
+    weights[columns], bias[columns] = descend(
+        items.vectors, own, len(columns), strength, begin, budget
+    )  # fmt: skip
     return Logistic(weights, bias, True)
+
+
+def _begin(start: Logistic, columns: list[int]) -> tuple[Values, Values]:
+    return start.weights[columns].astype(np.float64), start.bias[columns].astype(np.float64)

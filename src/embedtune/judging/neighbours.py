@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.mapped import gather
 from embedtune.search import top_k
 from embedtune.types import Transform, Vectors
 
@@ -37,7 +38,7 @@ def among_items(
     rng = np.random.default_rng(seed)
     kept = np.sort(rng.choice(len(items), min(len(items), AMONG), replace=False))
     named = None if ids is None else [ids[row] for row in kept]
-    mapped = transform.documents(np.asarray(items[kept], np.float32), named)
+    mapped = transform.documents(gather(items, kept), named)
     asked = np.sort(rng.choice(len(kept), min(len(kept), ASKED), replace=False))
     found = top_k(mapped[asked], mapped, k + 1)[0]
     own = found == asked[:, None]

@@ -212,9 +212,10 @@ class Recommended(Plain):
         if len(judged) > MOST:
             judged = np.sort(np.random.default_rng(seed).choice(judged, MOST, replace=False))
         queries, history = self._queries(transform, train, judged)
-        documents = transform.documents(np.asarray(train.history.items, np.float32), train.history.item_ids)
-        found, _ = top_k(queries, documents, k, exclude=history)
-        return len(np.unique(found[found >= 0])) / max(len(documents), 1)
+        items = train.history.items
+        mapped = mapped_documents(transform, items, train.history.item_ids)
+        found, _ = top_k(queries, items, k, exclude=history, document_map=mapped)
+        return len(np.unique(found[found >= 0])) / max(len(items), 1)
 
     def _queries(self, transform: Transform, train: Split, judged: Rows) -> tuple[Vectors, csr_matrix]:
         """Pooled histories (u, d'), and the histories as a matrix of ones (u, N)."""

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from embedtune.data.pair_folds import FEW_REPEAT, pair_folds, pair_groups, repeated_share, seen_pairs
 from embedtune.errors import UserError
 from embedtune.judging.correlation import CORRELATIONS
+from embedtune.judging.many import JUDGED, TRAINED
 from embedtune.judging.neighbours import among_items
 from embedtune.judging.problem import Plain, Round
+from embedtune.mapped import gather
 from embedtune.tuners.scored import ScoredPairs
 from embedtune.types import Similarity, Transform, Vectors
 
@@ -27,6 +29,9 @@ ROUNDS = 4
 
 FEW = 20
 """Pairs of a split of the user's own, below which it says nothing about what comes."""
+
+BLOCK = 8192
+"""Pairs whose sentences are mapped at a time."""
 
 Rows = NDArray[np.int64]
 
@@ -54,6 +59,10 @@ class Scored(Plain):
         trained on all others.
     fixed : tuple of Round
         Rounds that are given, where training is too long for more; drawn unless given.
+
+    Notes
+    -----
+    A tuner is fitted to :data:`~embedtune.judging.many.TRAINED` pairs at most, drawn at random.
     """
 
     items: Vectors
@@ -100,8 +109,10 @@ class Scored(Plain):
 
     def places(self, rows: Rows) -> Vectors:
         """Give the middle of each pair's sentences, (len(rows), d)."""
-        both = self.items[self.left[rows]] + self.items[self.right[rows]]
-        return np.asarray(both / 2, np.float32)
+        both = gather(self.items, self.left[rows])
+        both += gather(self.items, self.right[rows])
+        both /= 2
+        return both
 
     @property
     def _apart(self) -> NDArray[np.bool_] | None:
@@ -128,7 +139,18 @@ class Scored(Plain):
         if apart is not None:
             rows = np.flatnonzero(apart)
             rounds.append(replace(self._round(np.flatnonzero(~apart), rows, len(rows)), outside=True))
-        return rounds
+        return [self._few(one, seed) for one in rounds]
+
+    def _few(self, one: Round, seed: int) -> Round:
+        """Cut what a round trains on, and what it holds out by chance, where that is very much."""
+        train, held, natural = _some(one.train, TRAINED, seed), one.held, one.natural
+        if not one.outside and len(held) > 2 * JUDGED:
+            parts = [_some(np.flatnonzero(natural == kind), JUDGED, seed) for kind in (True, False)]
+            held = held[np.concatenate(parts)]
+            natural = np.arange(len(held)) < len(parts[0])
+        if len(train) == len(one.train) and len(held) == len(one.held):
+            return one
+        return replace(self._round(train, held, int(natural.sum())), outside=one.outside)
 
     def _both_ways(self, seed: int, most: int) -> list[Round]:
         """Hold out by pair and by sentence: in one round where there are many pairs, else apart."""
@@ -179,13 +201,24 @@ class Scored(Plain):
         return self._round(train, held, len(held))
 
     def training(self, train: Rows) -> ScoredPairs:
-        """Training data of the rows ``train``."""
+        """Training data of the rows ``train``; of many, of a sample."""
+        train = _some(train, TRAINED, 0)
         return ScoredPairs(
-            np.asarray(self.items[self.left[train]], np.float32),
-            np.asarray(self.items[self.right[train]], np.float32),
+            gather(self.items, self.left[train]),
+            gather(self.items, self.right[train]),
             self.score[train],
             self.similarity,
         )
+
+    @property
+    def trained(self) -> int:
+        """How many pairs a fold may train on."""
+        return TRAINED
+
+    @property
+    def sampled(self) -> int:
+        """How many pairs a tuner is fitted to; 0 where that is all of them."""
+        return TRAINED if len(self) > TRAINED else 0
 
     def seen(self, train: Scored) -> NDArray[np.bool_]:
         """Say for each pair whether one of its sentences is in a pair of ``train``, by row of the same items.
@@ -204,10 +237,14 @@ class Scored(Plain):
     def similarities(self, transform: Transform, rows: Rows | None = None) -> NDArray[np.float64]:
         """Give the similarity of each pair's mapped sentences, (n,) or (len(rows),)."""
         left, right = (self.left, self.right) if rows is None else (self.left[rows], self.right[rows])
-        used, place = np.unique(np.concatenate([left, right]), return_inverse=True)
-        mapped = transform.documents(np.asarray(self.items[used], np.float32))
-        left, right = place[: len(left)], place[len(left) :]
-        return np.asarray(np.einsum("ij,ij->i", mapped[left], mapped[right], dtype=np.float64))
+        found = np.empty(len(left))
+        for start in range(0, len(left), BLOCK):
+            some = slice(start, start + BLOCK)
+            used, place = np.unique(np.concatenate([left[some], right[some]]), return_inverse=True)
+            mapped = transform.documents(gather(self.items, used))
+            one, other = np.split(place.ravel(), 2)
+            found[some] = np.einsum("ij,ij->i", mapped[one], mapped[other], dtype=np.float64)
+        return found
 
     def evaluate(
         self, transform: Transform, rows: Rows, train: object, metrics: Sequence[str] = ("spearman",)
@@ -232,3 +269,10 @@ class Scored(Plain):
             return {name: np.empty(0) for name in metrics}
         found = self.similarities(transform, rows)
         return {name: CORRELATIONS[name](found, self.score[rows]) for name in metrics}
+
+
+def _some(rows: Rows, most: int, seed: int) -> Rows:
+    """Draw at most so many rows, in their order."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]

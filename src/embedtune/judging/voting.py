@@ -25,11 +25,22 @@ LEAST_SHARE = 1e-6
 """Shares of a smooth vote are not taken to be smaller, so that nothing is impossible."""
 
 _BLOCK = 256
-"""Items whose whole ranking is held at a time."""
+"""Items whose whole ranking is held at a time, at most."""
+
+_HELD = 2**20
+"""Places of rankings held at a time where there are more than :data:`_FEW` items; one takes some 40 bytes."""
+
+_FEW = 10_240
+"""Items up to which :data:`_BLOCK` rankings are held whatever that takes."""
 
 
 def vote(
-    vectors: Vectors, voters: LabelledItems, *, k: int = NEIGHBOURS, exclude: csr_matrix | None = None
+    vectors: Vectors,
+    voters: LabelledItems,
+    *,
+    k: int = NEIGHBOURS,
+    exclude: csr_matrix | None = None,
+    mapped: Callable[[slice], Vectors] | None = None,
 ) -> Values:
     """Give each class's share in the votes of the ``k`` nearest voters.
 
@@ -42,6 +53,8 @@ def vote(
         Fewer voters all vote.
     exclude : csr_matrix of shape (r, voters), optional
         Who does not vote for whom.
+    mapped : callable, optional
+        Gives the vectors of a slice of the voters in place of their own.
 
     Returns
     -------
@@ -49,7 +62,7 @@ def vote(
         A voter has 1 / (1 - cosine) votes, or 1 where vectors are compared by inner product. Shares of
         voters with one class each add up to 1.
     """
-    nearest, likeness = top_k(vectors, voters.vectors, k, exclude=exclude)
+    nearest, likeness = top_k(vectors, voters.vectors, k, exclude=exclude, document_map=mapped)
     weight = (nearest >= 0).astype(np.float64)
     if voters.cosine:
         weight /= np.maximum(1 - np.where(nearest >= 0, likeness, 0), CLOSEST)
@@ -172,8 +185,9 @@ def average_precision(
     """
     found = np.zeros(len(judged))
     order_of = np.arange(1, len(pool) + 1, dtype=np.float32)
-    for start in range(0, len(judged), _BLOCK):
-        rows = slice(start, start + _BLOCK)
+    block = _BLOCK if len(pool) <= _FEW else max(1, _HELD // len(pool))
+    for start in range(0, len(judged), block):
+        rows = slice(start, start + block)
         scores = np.asarray(judged.vectors[rows] @ pool.vectors.T)
         relevant = (judged.labels[rows] @ pool.labels.T).toarray() > 0
         if exclude is not None:

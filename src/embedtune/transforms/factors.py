@@ -18,7 +18,7 @@ from embedtune.transforms.identity import Identity
 from embedtune.transforms.pooling import Pooling
 from embedtune.types import Halves, Vectors
 
-BLOCK = 8192
+BLOCK = 2048
 """Rows mapped at a time."""
 
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.types import Vectors
+from embedtune.types import Halves, Vectors
+
+
+class Rows(Protocol):
+    """What gives rows of a table of float32 numbers."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, r)."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Vectors:
+        """Give some rows."""
+        ...
+
 
 BLOCK = 4096
 """Rows turned at a time."""
@@ -25,7 +41,31 @@ def scale_of(x: Vectors) -> float:
     largest = max(
         (float(np.abs(x[i : i + BLOCK]).max(initial=0)) for i in range(0, len(x), BLOCK)), default=0.0
     )
+    return scale_of_largest(largest)
+
+
+def scale_of_largest(largest: float) -> float:
+    """Give the scale of numbers of which this is the largest."""
     return float(2.0 ** (_TOP - np.ceil(np.log2(largest)))) if largest > 0 else 1.0
+
+
+def halved_of(table: Rows, into: Halves | None = None) -> tuple[NDArray[np.float16], float]:
+    """Give a table in half precision, and its scale, as :func:`halved` and :func:`scale_of`.
+
+    Parameters
+    ----------
+    table : what gives float32 rows of shape (n, r)
+        Asked for twice, and never held in float32.
+    into : float16 array of shape (n, r), optional
+        Where it goes; the table may read a block's rows from it until that block is written.
+    """
+    n = table.shape[0]
+    blocks = [slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK)]
+    scale = scale_of_largest(max((float(np.abs(table[b]).max(initial=0)) for b in blocks), default=0.0))
+    out = np.empty((n, table.shape[1]), np.float16) if into is None else into
+    for block in blocks:
+        out[block] = (table[block] * np.float32(scale)).astype(np.float16)
+    return out, scale
 
 
 def halved(x: Vectors, scale: float) -> NDArray[np.float16]:

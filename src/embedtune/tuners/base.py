@@ -113,6 +113,10 @@ class TuningData:
         return np.asarray(mix @ self.documents[judged], np.float32)
 
 
+class OutOfTime(Exception):
+    """The budget ended while a tuner had nothing yet that it could give."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """When to stop, and whom to tell how far the work is."""
@@ -126,6 +130,21 @@ class Budget:
     def left(self) -> float:
         """Seconds left; infinite without a deadline."""
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
+
+    def check(self) -> None:
+        """Raise OutOfTime when the time has ended."""
+        if self.left <= 0:
+            raise OutOfTime
+
+    def leaving(self, share: float) -> Budget:
+        """Give one that ends earlier, so that a share of the time that is left now remains."""
+        if self.deadline is None:
+            return self
+        return replace(self, deadline=self.deadline - share * max(self.left, 0))
+
+    def within(self, seconds: float) -> Budget:
+        """Give one that has so many seconds, or what is left where that is less."""
+        return self if self.left <= seconds else replace(self, deadline=time.monotonic() + seconds)
 
     def tell(self, stage: str, done: int, total: int) -> None:
         """Report progress, if anyone listens."""

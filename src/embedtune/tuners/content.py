@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.mapped import release
 from embedtune.types import Halves, Vectors
 
+
+class Table(Protocol):
+    """An array of numbers, or what gives rows of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(m, r)."""
+        ...
+
+    def __getitem__(self, rows: slice, /) -> Vectors | Halves:
+        """Give some rows."""
+        ...
+
+
 BLOCK = 4096
 """Items read at a time, as they may be memory-mapped."""
 
 
 def content_maps(
-    items: Vectors, rows: NDArray[np.int64], targets: tuple[Vectors | Halves, ...], penalty: float
+    items: Vectors, rows: NDArray[np.int64], targets: tuple[Table, ...], penalty: float
 ) -> tuple[Vectors, ...]:
     """Ridge regressions from content to several tables of vectors.
 
@@ -26,7 +42,7 @@ def content_maps(
     rows : int array of shape (m,)
         The known items, ascending.
     targets : float arrays of shape (m, r)
-        What is to be told, of the known items.
+        What is to be told, of the known items; or what gives blocks of such.
     penalty : float
         In units of the mean eigenvalue of the content's second moment.
 

@@ -14,12 +14,14 @@ EASE itself, and with the largest r it takes N x r numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from embedtune.types import Vectors
+from embedtune.tuners.base import Budget
+from embedtune.types import Halves, Vectors
 
 SMALL = 3000
 """Users, or items, up to which the exact decomposition of their Gram matrix is taken."""
@@ -36,6 +38,12 @@ COLUMNS = 32
 BLOCK = 4096
 """Rows worked on at a time, of all singular vectors."""
 
+LARGE = 64 * 2**20
+"""Bytes of float32 from which on singular vectors are kept in half precision."""
+
+SCALE = 64.0
+"""What singular vectors are multiplied by in half precision, whose small numbers have few digits."""
+
 _LEAST = 1e-6
 """Singular values below this share of the largest carry nothing."""
 
@@ -46,8 +54,14 @@ class Spectrum:
 
     values: Vectors
     """(r,), descending."""
-    items: Vectors
-    """(N, r), orthonormal columns."""
+    items: Vectors | Halves
+    """(N, r), orthonormal columns; in half precision :data:`SCALE` times those."""
+
+    def rows(self, some: slice | NDArray[np.int64]) -> Vectors:
+        """Give the singular vectors' values of some items, float32 (n, r)."""
+        found = self.items[some]
+        whole = np.asarray(found, np.float32)
+        return whole if found.dtype != np.float16 else whole / np.float32(SCALE)
 
     def roots(self, penalty: float) -> Vectors:
         """Give √w, what turns singular vectors into EASE's ``u`` under ``penalty`` λ, float32 (r,)."""
@@ -56,7 +70,7 @@ class Spectrum:
 
     def factors(self, penalty: float) -> tuple[Vectors, Vectors]:
         """Give EASE's ``u`` and ``v`` of every item, float32 (N, r) each."""
-        u = self.items * self.roots(penalty)
+        u = self.rows(slice(None)) * self.roots(penalty)
         return u, found(u)
 
 
@@ -66,16 +80,19 @@ def found(u: Vectors) -> Vectors:
     return np.asarray(u / np.maximum(1 - leverage, 1e-6)[:, None], np.float32)
 
 
-def decompose(x: csr_matrix, rank: int, *, seed: int = 0, small: int = SMALL) -> Spectrum:
+def decompose(
+    x: csr_matrix, rank: int, *, seed: int = 0, small: int = SMALL, budget: Budget | None = None
+) -> Spectrum:
     """Decompose interactions (users, N) into at most ``rank`` singular values.
 
     Exact, through the smaller of the two Gram matrices, where that has no more than ``small`` rows; else by
     a randomised range finder for ``XᵀX`` (Halko, Martinsson & Tropp 2011, SIAM Review 53(2), algorithm 4.4).
-    Memory is that of the result, and some columns of it.
+    Memory is that of the result, and some columns of it; a result of more than :data:`LARGE` bytes in float32
+    is kept in half precision all along, which the factors that are shipped have too.
     """
     rank = max(1, min(rank, *x.shape))
     if min(x.shape) > small:
-        return _kept(*_randomised(x.astype(np.float32), rank, seed))
+        return _kept(*_randomised(x.astype(np.float32), rank, seed, budget or Budget()))
     wide = x.shape[0] <= x.shape[1]
     gram = (x @ x.T if wide else x.T @ x).toarray().astype(np.float64)
     square, vectors = np.linalg.eigh(gram)
@@ -90,49 +107,72 @@ def decompose(x: csr_matrix, rank: int, *, seed: int = 0, small: int = SMALL) ->
     return _kept(values, items)
 
 
-def _randomised(x: csr_matrix, rank: int, seed: int) -> tuple[Vectors, Vectors]:
+def _randomised(x: csr_matrix, rank: int, seed: int, budget: Budget) -> tuple[Vectors, Vectors | Halves]:
     """Subspace iteration on ``XᵀX``, in place: values (rank,), items (N, rank)."""
     rng = np.random.default_rng(seed)
     width = min(rank + MORE, *x.shape)
-    q = np.empty((x.shape[1], width), np.float32)
+    large = 4 * x.shape[1] * width > LARGE
+    q: Any = np.empty((x.shape[1], width), np.float16 if large else np.float32)
     across = x.T.tocsr()
     for some in _columns(width):
         q[:, some] = rng.standard_normal((len(q), some.stop - some.start), np.float32)
     for _ in range(PASSES + 1):
         for some in _columns(width):
-            q[:, some] = across @ (x @ np.ascontiguousarray(q[:, some]))
+            budget.check()
+            product = across @ (x @ np.ascontiguousarray(q[:, some], np.float32))
+            q[:, some] = _shortened(product) if large else product
         _orthonormalise(q)
     _orthonormalise(q)  # once more, for what rounding left
     inner = np.zeros((width, width))
     for start in range(0, x.shape[0], BLOCK):
-        part = x[start : start + BLOCK] @ q
+        part = _projected(x[start : start + BLOCK], q) if large else x[start : start + BLOCK] @ q
         inner += part.T.astype(np.float64) @ part
     square, turn = np.linalg.eigh(inner)
     turn = turn[:, ::-1][:, :rank].astype(np.float32)
     for start in range(0, len(q), BLOCK):
-        q[start : start + BLOCK, :rank] = q[start : start + BLOCK] @ turn
+        q[start : start + BLOCK, :rank] = q[start : start + BLOCK].astype(np.float32, copy=False) @ turn
     return np.sqrt(np.maximum(square[::-1][:rank], 0)), _packed(q, np.arange(width) < rank)
 
 
-def _orthonormalise(q: Vectors) -> None:
-    """Make the columns of ``q`` (N, r) orthonormal in place, by the inverse root of their Gram matrix."""
+def _shortened(columns: Vectors) -> Vectors:
+    """Bring columns to a length that half precision can hold; it plays no part."""
+    return np.asarray(columns / np.maximum(np.abs(columns).max(axis=0), np.float32(1e-30)), np.float32)
+
+
+def _projected(x: csr_matrix, q: Halves) -> Vectors:
+    """Give ``x @ q`` in float32, of ``q`` in half precision as :class:`Spectrum` has it."""
+    known = np.unique(x.indices)
+    total = np.zeros((x.shape[0], q.shape[1]), np.float32)
+    for start in range(0, len(known), BLOCK):
+        some = known[start : start + BLOCK]
+        total += x[:, some] @ q[some].astype(np.float32)
+    return np.asarray(total / np.float32(SCALE), np.float32)
+
+
+def _orthonormalise(q: Vectors | Halves) -> None:
+    """Make the columns of ``q`` (N, r) orthonormal in place, by the inverse root of their Gram matrix.
+
+    In half precision they get :data:`SCALE` times that length.
+    """
     gram = np.zeros((q.shape[1], q.shape[1]))
     for start in range(0, len(q), BLOCK):
-        part = q[start : start + BLOCK]
+        part = q[start : start + BLOCK].astype(np.float32, copy=False)
         gram += part.T @ part
     size = np.sqrt(np.maximum(np.diag(gram), 1e-30))
     square, axes = np.linalg.eigh(gram / (size[:, None] * size))  # of one length, so only the angles count
     square = np.maximum(square, 1e-7 * square[-1])  # directions that are not there stay small
     turn = ((axes / np.sqrt(square)) / size[:, None]).astype(np.float32)
+    if q.dtype == np.float16:
+        turn *= np.float32(SCALE)
     for start in range(0, len(q), BLOCK):
-        q[start : start + BLOCK] = q[start : start + BLOCK] @ turn
+        q[start : start + BLOCK] = q[start : start + BLOCK].astype(np.float32, copy=False) @ turn
 
 
 def _columns(width: int) -> list[slice]:
     return [slice(start, min(start + COLUMNS, width)) for start in range(0, width, COLUMNS)]
 
 
-def _packed(x: Vectors, keep: NDArray[np.bool_]) -> Vectors:
+def _packed(x: Any, keep: NDArray[np.bool_]) -> Any:
     """Give some columns of ``x`` (N, w), in its own memory, which it must own; it is used up."""
     n, width = len(x), int(keep.sum())
     flat = x.reshape(-1)
@@ -144,7 +184,7 @@ def _packed(x: Vectors, keep: NDArray[np.bool_]) -> Vectors:
     return x
 
 
-def _kept(values: NDArray[np.floating], items: Vectors) -> Spectrum:
+def _kept(values: NDArray[np.floating], items: Vectors | Halves) -> Spectrum:
     """Leave out what is zero up to rounding, keep at least one, and fix each vector's sign."""
     keep = values > _LEAST * max(float(values.max(initial=0)), 1e-30)
     keep[:1] = True

@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
+from embedtune.tuners.moments import ROWS, covariance, in_blocks
 
 Matrix = NDArray[np.float64]
 
@@ -59,18 +61,24 @@ class DiscriminantTuner:
         """Solve for the map, (d, d); the identity where there is one class, or one item a class."""
         if not len(train):
             return Identity()
-        x = np.array(train.vectors, np.float64)
-        x -= x.mean(axis=0)
-        n, d = x.shape
-        basis = np.linalg.qr(x.T)[0] if n < d else None  # few items: all that differs lies in few directions
-        x = x if basis is None else x @ basis
-        fitted, freedom = class_effects(x, train)
-        rest = x - fitted
-        within = rest.T @ rest / max(n - 1 - freedom, 1)
-        if not freedom or np.trace(within) <= 1e-9 * np.sum(x * x) / n:
+        n, d = train.vectors.shape
+        basis = None
+        if n > ROWS:
+            within, between, total, freedom = _moments(train)
+        else:
+            x = np.array(train.vectors, np.float64)
+            x -= x.mean(axis=0)
+            if n < d:  # few items: all that differs lies in few directions
+                basis = np.linalg.qr(x.T)[0]
+                x = x @ basis
+            fitted, freedom = class_effects(x, train)
+            rest = x - fitted
+            within, between, total = rest.T @ rest, fitted.T @ fitted, np.sum(x * x)
+        within /= max(n - 1 - freedom, 1)
+        if not freedom or np.trace(within) <= 1e-9 * total / n:
             return Identity()
         whiten = _inverse_root(within, self.shrinkage, np.trace(within) / d)
-        spread, axes = np.linalg.eigh(whiten @ (fitted.T @ fitted / n) @ whiten)
+        spread, axes = np.linalg.eigh(whiten @ (between / n) @ whiten)
         unit = np.sum((whiten @ within) * whiten) / d  # a rest's mean spread along a whitened axis
         ratio = np.maximum(spread / unit - freedom / n, 0)
         solved = (axes * np.sqrt(1 + self.emphasis * ratio)) @ axes.T @ whiten
@@ -97,14 +105,33 @@ def class_effects(centred: Matrix, items: LabelledItems) -> tuple[Matrix, float]
     freedom : float
         Rank of the centred indicators; with single classes, one less than the classes.
     """
+    labels, share, inverse, freedom = _indicators(items)
+    effects = inverse @ (labels.T @ centred)  # (C, d); centred vectors need no centring of the labels
+    return labels @ effects - share @ effects, freedom
+
+
+def _indicators(items: LabelledItems) -> tuple[csr_matrix, Matrix, Matrix, float]:
+    """Labels, the share of each class, the inverse of the centred indicators' Gram matrix, and its rank."""
     labels = items.labels.astype(np.float64)
     share = np.asarray(labels.mean(axis=0)).ravel()
     gram = (labels.T @ labels).toarray() - len(items) * np.outer(share, share)
     values, axes = np.linalg.eigh(gram)
     kept = values > 1e-9 * max(values.max(), 1.0)
     inverse = (axes[:, kept] / values[kept]) @ axes[:, kept].T
-    effects = inverse @ (labels.T @ centred)  # (C, d); centred vectors need no centring of the labels
-    return labels @ effects - share @ effects, float(np.count_nonzero(kept))
+    return labels, share, inverse, float(np.count_nonzero(kept))
+
+
+def _moments(items: LabelledItems) -> tuple[Matrix, Matrix, float, float]:
+    """Give sums of squares within and between classes, (d, d) each, of all, and the degrees of freedom.
+
+    As from :func:`class_effects`, without an array of the size of the vectors.
+    """
+    _, share, inverse, freedom = _indicators(items)
+    x, n = items.vectors, len(items)
+    mean = in_blocks(n, lambda rows: x[rows].sum(axis=0, dtype=np.float64)) / n
+    centred = np.asarray(items.labels.T @ x, np.float64) - n * np.outer(share, mean)  # sums of each class
+    whole, between = n * covariance(x), centred.T @ inverse @ centred
+    return whole - between, between, float(np.trace(whole)), freedom
 
 
 def _inverse_root(moment: Matrix, shrinkage: float, mean: float) -> Matrix:

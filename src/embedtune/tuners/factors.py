@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ from embedtune.judging.metrics import evaluate_ranks
 from embedtune.search import positive_ranks
 from embedtune.transforms import Identity, ItemFactors, Pooled, Pooling
 from embedtune.transforms.by_block import mapped_documents, pooled_histories
-from embedtune.transforms.halves import halved, scale_of
+from embedtune.transforms.halves import halved, halved_of, scale_of
 from embedtune.tuners.base import Budget
 from embedtune.tuners.content import content_maps
-from embedtune.tuners.cooccurrence import Spectrum, decompose, found
+from embedtune.tuners.cooccurrence import LARGE, Spectrum, decompose, found
 from embedtune.tuners.interactions import Interactions
-from embedtune.tuners.next_items import mix, next_item_vectors, pooled_moment
-from embedtune.types import Transform, Vectors
+from embedtune.tuners.next_items import Mixed, mix, next_item_parts, next_item_vectors, pooled_moment
+from embedtune.types import Halves, Transform, Vectors
 
 PENALTIES = (50.0, 200.0, 800.0)
 HALF_LIVES = (None, 3.0, 5.0, 10.0, 30.0)
@@ -35,6 +35,9 @@ COLD = 0.1
 """Share of the items that are hidden while settings are chosen, to stand for new ones."""
 
 METRIC = "recall@20"
+
+MOST_PARTS = 8
+"""Parts in which a large table of what came next is worked out, at most: each goes over all histories."""
 
 BLOCK = 4096
 """Items worked on at a time."""
@@ -75,13 +78,20 @@ class FactorsTuner:
             )
 
     def fit(self, train: Interactions, *, seed: int = 0, budget: Budget | None = None) -> Transform:
-        """Choose what is not given, and fit; the identity where nothing was chosen by anyone."""
+        """Choose what is not given, and fit; the identity where nothing was chosen by anyone.
+
+        Raises
+        ------
+        OutOfTime
+            When the budget ends first.
+        """
+        budget = budget or Budget()
         if not len(train):
             return Identity()
         chosen = self
         if self.penalty is None or self.pooling is None or self.boost is None:
-            chosen = self._choose(train, seed)
-        spectrum = decompose(train.among_chosen.matrix(), self._rank(train), seed=seed)
+            chosen = self._choose(train, seed, budget)
+        spectrum = decompose(train.among_chosen.matrix(), self._rank(train), seed=seed, budget=budget)
         return chosen._fitted(train, spectrum, chosen.boost or 1.0)
 
     def _rank(self, train: Interactions) -> int:
@@ -91,32 +101,41 @@ class FactorsTuner:
         """Fit with what is chosen; ``spectrum`` is used up, and its memory taken for half of the result."""
         pooling, among = self.pooling or Pooling(), train.among_chosen
         history = _spent(spectrum, self.penalty or PENALTIES[1])
-        if self.following and train.time is not None:
+        rows = np.flatnonzero(train.popularity)
+        follows = self.following and train.time is not None
+        if follows and history.size * 4 > LARGE:
+            size = max(LARGE // (4 * history.shape[1]), -(-len(history) // MOST_PARTS))
+            moment = pooled_moment(among.matrix(pooling), history)
+            parts = next_item_parts(among, history, pooling, size)
+            mixed = Mixed.of(parts, size, history, self.following, moment)
+            maps = content_maps(train.items, rows, (history, mixed), self.shrink)
+            table, scale = halved_of(mixed, into=mixed.second)
+        elif follows:
             v = next_item_vectors(among, history, pooling)
             mix(v, history, self.following, pooled_moment(among.matrix(pooling), history))
+            maps = content_maps(train.items, rows, (history, v), self.shrink)
+            scale = scale_of(v)
+            table = halved(v, scale)
         else:
-            v = np.empty(history.shape, np.float32)
-            for start in range(0, len(v), BLOCK):
-                v[start : start + BLOCK] = found(history[start : start + BLOCK].astype(np.float32))
-        rows = np.flatnonzero(train.popularity)
-        maps = content_maps(train.items, rows, (history, v), self.shrink)
-        scale = scale_of(v)
+            after = Ease(history)
+            maps = content_maps(train.items, rows, (history, after), self.shrink)
+            table, scale = halved_of(after)
         return ItemFactors(
             tuple(train.item_ids[row] for row in rows.tolist()),
             history,
-            halved(v, scale),
+            table,
             maps[0],
             np.float32(boost * scale) * maps[1],
             width=max(train.items.shape[1] if self.rank is None else 0, history.shape[1] + 1),
             pooling=pooling,
         )
 
-    def _choose(self, train: Interactions, seed: int) -> FactorsTuner:
+    def _choose(self, train: Interactions, seed: int, budget: Budget) -> FactorsTuner:
         """Choose half-life, penalty and ratings in turn with EASE's factors, then the boost."""
         rng = np.random.default_rng(seed)
         hidden = rng.random(len(train.items)) < COLD
         last = train.last(seed=seed)
-        held = Held.of(train, last, hidden, rng)
+        held = replace(Held.of(train, last, hidden, rng), budget=budget)
         fallback = replace(
             self,
             penalty=self.penalty or PENALTIES[1],
@@ -125,7 +144,7 @@ class FactorsTuner:
         )
         if not len(held.rows):
             return fallback
-        spectrum = decompose(held.train.among_chosen.matrix(), self._rank(train), seed=seed)
+        spectrum = decompose(held.train.among_chosen.matrix(), self._rank(train), seed=seed, budget=budget)
         best = fallback
         if self.penalty is None or self.pooling is None:
             penalty = self.penalty or PENALTIES[1]
@@ -157,12 +176,30 @@ class FactorsTuner:
         return best
 
 
+@dataclass(frozen=True)
+class Ease:
+    """EASE's ``v`` of items, (N, r), worked out from their ``u`` whenever some are asked for."""
+
+    u: Halves
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, r)."""
+        return self.u.shape[0], self.u.shape[1]
+
+    def __getitem__(self, rows: slice) -> Vectors:
+        return found(self.u[rows].astype(np.float32))
+
+
 def _spent(spectrum: Spectrum, penalty: float) -> NDArray[np.float16]:
     """Give EASE's ``u`` of every item (N, r), in half of the spectrum's memory; no number is above 1."""
-    items, roots = spectrum.items, spectrum.roots(penalty)
+    items: Any = spectrum.items
+    roots = spectrum.roots(penalty)
     for start in range(0, len(items), BLOCK):
-        items[start : start + BLOCK] *= roots
-    return halved(items, 1.0)
+        block = slice(start, start + BLOCK)
+        items[block] = spectrum.rows(block) * roots
+    half: NDArray[np.float16] = items if items.dtype == np.float16 else halved(items, 1.0)
+    return half
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +234,8 @@ class Held:
     """Users that are judged."""
     targets: Interactions
     """What is held out on items that are known."""
+    budget: Budget = field(default_factory=Budget)
+    """When to stop asking."""
 
     @classmethod
     def of(
@@ -215,6 +254,7 @@ class Held:
         return cls(train, rows, targets)
 
     def _mean(self, queries: Vectors, mapped: Callable[[slice], Vectors]) -> float:
+        self.budget.check()
         relevance = self.targets.matrix()[self.rows]
         seen = self.train.matrix()[self.rows]
         relevance.sort_indices()
@@ -225,13 +265,15 @@ class Held:
         """Recall of EASE's factors with a pooling; the spectrum has the chosen items alone."""
         roots, chosen = spectrum.roots(penalty), np.flatnonzero(self.train.popularity)
         among = self.train.among_chosen
-        pooled = np.asarray(among.matrix(pooling)[self.rows] @ spectrum.items, np.float32)
+        weights = among.matrix(pooling)[self.rows]
+        known = np.unique(weights.indices)
+        pooled = np.asarray(weights[:, known] @ spectrum.rows(known), np.float32)
 
         def mapped(rows: slice) -> Vectors:
             start, stop, _ = rows.indices(len(self.train.items))
             first, end = np.searchsorted(chosen, (start, stop))
             out = np.zeros((stop - start, len(roots)), np.float32)
-            out[chosen[first:end] - start] = found(spectrum.items[first:end] * roots)
+            out[chosen[first:end] - start] = found(spectrum.rows(slice(first, end)) * roots)
             return out
 
         return self._mean(pooled * roots, mapped)

@@ -7,7 +7,7 @@ import numpy as np
 from embedtune.judging.curve import Curve, learning_curve
 from embedtune.judging.problem import Rows, Scores
 from embedtune.tuners.auto import Choice
-from embedtune.tuners.base import Budget
+from embedtune.tuners.base import Budget, OutOfTime
 
 SHARES = (0.25, 0.5, 1.0)
 """Shares of the labels that are trained on; of the last the scores are there."""
@@ -30,7 +30,8 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     choice : Choice
         With its out-of-fold scores.
     labels : int
-        All there are. A fold trains on as much less as it holds out, so gains are a little low.
+        All there are; of very many, those that a fold may train on. A fold trains on as much less as it holds
+        out, so gains are a little low.
     seed : int
         Which labels are left out; near-duplicates together, each subset inside the next.
     budget : Budget
@@ -44,6 +45,7 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     folded, shown = choice.folded, choice.shown
     if shown.candidate is None or labels < FEWEST or choice.stopped or not choice.refits:
         return None
+    labels = min(labels, getattr(folded.problem, "trained", labels))
     sizes = np.array([len(one.held) for one in folded.rounds])
     turns = np.argsort(-sizes, kind="stable")[:ROUNDS]
     turns = np.sort(turns[: 1 + int(np.searchsorted(np.cumsum(sizes[turns]), ENOUGH))])
@@ -61,7 +63,10 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
             train = folded.problem.thinned(folded.rounds[i].train, place < share)
             data = folded.problem.training(train)
             turn_seed, within = folded.seed + int(i), Budget(budget.deadline)
-            fitted = shown.candidate.final(data, shown.strength, turn_seed, within)
+            try:
+                fitted = shown.candidate.final(data, shown.strength, turn_seed, within)
+            except OutOfTime:
+                return None
             column.append(folded.score(fitted, int(i)))
         scores.append(np.concatenate(column))
     if budget.left <= 0:  # the last map was cut short

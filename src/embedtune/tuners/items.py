@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.errors import DataError, VectorError
+from embedtune.mapped import gather
 from embedtune.types import Similarity, Transform, Vectors
 
 
@@ -98,7 +99,7 @@ class LabelledItems:
 
     def take(self, rows: NDArray[np.int64]) -> LabelledItems:
         """Keep some of the items; the classes stay."""
-        return replace(self, vectors=self.vectors[rows], labels=self.labels[rows])
+        return replace(self, vectors=gather(self.vectors, rows), labels=self.labels[rows])
 
     def moved(self, vectors: Vectors) -> LabelledItems:
         """Give the same items with other vectors, (n, d')."""

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
 
 from embedtune.transforms.blocks import unit_length
 from embedtune.tuners.items import LabelledItems
+from embedtune.tuners.moments import in_blocks
 
 Matrix = NDArray[np.float32]
 
@@ -26,7 +28,8 @@ def leading_axes(x: Matrix, most: int = AXES) -> Matrix | None:
     if d <= most:
         return None
     if n >= d:
-        return np.ascontiguousarray(np.linalg.eigh(x.T @ x)[1][:, -most:], np.float32)
+        moment = in_blocks(n, lambda rows: x[rows].T @ x[rows])
+        return np.ascontiguousarray(eigh(moment, subset_by_index=[d - most, d - 1])[1], np.float32)
     leading = x.T @ np.linalg.eigh(x @ x.T)[1][:, -most:]  # few items: the same, from their products
     other = np.random.default_rng(0).standard_normal((d, max(most - n, 0))).astype(np.float32)
     return np.ascontiguousarray(np.linalg.qr(np.c_[leading, other])[0], np.float32)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
-from embedtune.tuners.pair_metric import inverse_root
+from embedtune.tuners.moments import covariance, inverse_root
 from embedtune.tuners.passes import EvenParts, steps
 from embedtune.tuners.scored import ScoredPairs
 from embedtune.tuners.softmax import through_unit, to_unit
@@ -65,7 +65,7 @@ class PairLinearTuner:
         rng = np.random.default_rng(seed)
         d = train.left.shape[1]
         residual, momentum = np.zeros((d, d), np.float32), np.zeros((d, d), np.float32)
-        whiten = inverse_root(np.concatenate([train.left, train.right]), self.floor).astype(np.float32)
+        whiten = inverse_root(covariance(train.left, train.right), self.floor).astype(np.float32)
         size = 1.0 if train.cosine else float(np.mean(np.einsum("ij,ij->i", train.left, train.left)))
         for rows, rate in steps(
             EvenParts(len(train), max(len(train) // self.batch, 1), rng),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,10 +13,14 @@ from scipy.sparse.linalg import LinearOperator, cg
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
+from embedtune.tuners.moments import ROWS, covariance, in_blocks, inverse_root
 from embedtune.tuners.scored import ScoredPairs
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float64]
+
+HALF = ROWS // 2
+"""Rows worked on at a time in float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +63,13 @@ class PairMetricTuner:
 
     def fit(self, train: ScoredPairs, *, seed: int = 0, budget: Budget | None = None) -> Linear | Identity:
         """Solve for the map of both sides, (d, d), symmetric; the identity where scores say nothing."""
-        whiten = inverse_root(np.concatenate([train.left, train.right]), self.floor)
+        whiten = inverse_root(covariance(train.left, train.right), self.floor)
         target = scores_as_similarities(train)
         if target is None:
             return Identity()
-        u, v = (np.asarray(x @ whiten, np.float32) for x in (train.left, train.right))
+        u, v = (_whitened(x, whiten) for x in (train.left, train.right))
         own = np.einsum("ij,ij->i", train.left, train.right, dtype=np.float64)
-        found = _regress(u, v, target - own, self.penalty)
+        found = _regress(u, v, target - own, self.penalty, budget or Budget())
         if self.rank is not None:
             values, axes = np.linalg.eigh(found)
             kept = np.argsort(-np.abs(values))[: self.rank]
@@ -73,21 +78,39 @@ class PairMetricTuner:
         return Linear.shared(np.ascontiguousarray(root, np.float32), normalise=train.cosine)
 
 
-def _regress(u: Vectors, v: Vectors, target: Matrix, penalty: float) -> Matrix:
-    """Ridge regression of ``target`` (n,) on ``u_i' A v_i`` and a constant; gives A, symmetric (d, d)."""
+class _Ended(Exception):
+    """The budget ended while a regression was solved."""
+
+
+def _whitened(x: Vectors, whiten: Matrix) -> Vectors:
+    """Give ``x @ whiten`` (n, d) in float32, though it is worked out in float64."""
+    out = np.empty((len(x), whiten.shape[1]), np.float32)
+    for start in range(0, len(x), HALF):
+        out[start : start + HALF] = x[start : start + HALF] @ whiten
+    return out
+
+
+def _regress(u: Vectors, v: Vectors, target: Matrix, penalty: float, budget: Budget) -> Matrix:
+    """Ridge regression of ``target`` (n,) on ``u_i' A v_i`` and a constant; gives A, symmetric (d, d).
+
+    What is there when the budget ends has been fitted along the strongest directions.
+    """
     d = u.shape[1]
 
     def forward(a: Matrix) -> Matrix:
-        found = np.einsum("ij,ij->i", u @ a.astype(np.float32), v, dtype=np.float64)
+        form, found = a.astype(np.float32), np.empty(len(u))
+        for start in range(0, len(u), ROWS):
+            rows = slice(start, start + ROWS)
+            found[rows] = np.einsum("ij,ij->i", u[rows] @ form, v[rows], dtype=np.float64)
         return np.asarray(found - found.mean())
 
     def backward(residual: Matrix) -> Matrix:
-        weighted = u * (residual - residual.mean()).astype(np.float32)[:, None]
-        moment = (weighted.T @ v).astype(np.float64)
+        weight = (residual - residual.mean()).astype(np.float32)[:, None]
+        moment = in_blocks(len(u), lambda rows: (u[rows] * weight[rows]).T @ v[rows]).astype(np.float64)
         return np.asarray((moment + moment.T) / 2)
 
-    squares = np.sum(u * u, axis=1) * np.sum(v * v, axis=1) + np.einsum("ij,ij->i", u, v) ** 2
-    hold = penalty * float(squares.sum()) / (d * (d + 1))
+    total = in_blocks(len(u), lambda rows: _squares(u[rows], v[rows]).sum())
+    hold = penalty * float(total) / (d * (d + 1))
 
     def normal(flat: Matrix) -> Matrix:
         a = flat.reshape(d, d)
@@ -95,9 +118,22 @@ def _regress(u: Vectors, v: Vectors, target: Matrix, penalty: float) -> Matrix:
         return np.asarray(backward(forward(a)) + hold * a).ravel()
 
     operator = LinearOperator((d * d, d * d), matvec=normal, dtype=np.float64)
-    solved, _ = cg(operator, backward(target).ravel(), rtol=1e-4, maxiter=300)
-    found = solved.reshape(d, d)
+    so_far = np.zeros(d * d)
+
+    def told(x: Matrix) -> None:
+        so_far[:] = x
+        if budget.left <= 0:
+            raise _Ended
+
+    with contextlib.suppress(_Ended):
+        so_far, _ = cg(operator, backward(target).ravel(), rtol=1e-4, maxiter=300, callback=told)
+    found = so_far.reshape(d, d)
     return np.asarray((found + found.T) / 2)
+
+
+def _squares(u: Vectors, v: Vectors) -> Vectors:
+    """Sum of the squared features of each pair, twice, (n,)."""
+    return np.asarray(np.sum(u * u, axis=1) * np.sum(v * v, axis=1) + np.einsum("ij,ij->i", u, v) ** 2)
 
 
 def scores_as_similarities(train: ScoredPairs) -> Matrix | None:
@@ -117,12 +153,3 @@ def positive_root(form: Matrix, least: float = 1e-4) -> Matrix:
     """Give the symmetric root of the symmetric ``form`` (d, d), eigenvalues below ``least`` raised to it."""
     values, axes = np.linalg.eigh(form)
     return np.asarray((axes * np.sqrt(np.maximum(values, least))) @ axes.T)
-
-
-def inverse_root(x: Vectors, floor: float) -> Matrix:
-    """(second moment about the mean / its mean eigenvalue + floor)^(-1/2), (d, d)."""
-    x = x - x.mean(axis=0)
-    values, axes = np.linalg.eigh((x.T @ x).astype(np.float64) / len(x))
-    values = np.maximum(values, 0)
-    values /= max(values.mean(), 1e-30)
-    return np.asarray((axes * (values + floor) ** -0.5) @ axes.T)

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix, hstack
 
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
+from embedtune.tuners import moments
 from embedtune.tuners.base import Budget
 from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.leading import AXES, along_leading, widened
@@ -149,8 +150,4 @@ class _Descent:
 
 def inverse_root(x: Vectors, floor: float) -> Matrix:
     """(covariance of x / its mean eigenvalue + floor)^(-1/2), (d, d)."""
-    centred = x - x.mean(axis=0)
-    values, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64) / len(centred))
-    values = np.maximum(values, 0)
-    values /= max(values.mean(), 1e-30)
-    return np.ascontiguousarray((axes * (values + floor) ** -0.5) @ axes.T, np.float32)
+    return np.ascontiguousarray(moments.inverse_root(moments.covariance(x), floor), np.float32)

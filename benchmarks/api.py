@@ -3,7 +3,7 @@
 A provider that speaks OpenAI's protocol runs in a process of its own (``tests/encoders/provider.py``),
 answers after 50 ms, and keeps accounts. The ideal is requests x latency / concurrency. As the machine itself
 takes part of the time, the same requests are also sent by a loop that does nothing else: no checks, no cache.
-The process that is killed has its requests made by a courier, which is not: see ``encoders/courier.py``.
+The process that is killed has its requests made by a courier, which is not: see ``encoders/api/courier.py``.
 """
 
 from __future__ import annotations

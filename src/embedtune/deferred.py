@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.encoders import ENCODERS, CachedEncoder, Progress, load_encoder
-from embedtune.encoders.api import ApiEncoder
+from embedtune.encoders.api.encoder import ApiEncoder
 from embedtune.encoders.load import refuse_api_options
 from embedtune.errors import ArtifactError, DataError, ModelNotFound, VectorError
 from embedtune.manifest import AGAIN

@@ -10,8 +10,8 @@ from typing import Any
 from embedtune import manifest as manifests
 from embedtune.artifact import Tuned
 from embedtune.encoders import load_encoder
+from embedtune.encoders.api.providers import provider_of
 from embedtune.encoders.load import API_OPTIONS, PACKAGED
-from embedtune.encoders.providers import provider_of
 from embedtune.types import Encoder
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune.encoders.address import Address, mask
-from embedtune.encoders.answers import WrongDimension, read_vectors
-from embedtune.encoders.batches import batches, byte_lengths, estimated_tokens, most_tokens
-from embedtune.encoders.providers.base import Provider, Unusable
-from embedtune.encoders.refusals import retry_after
+from embedtune.encoders.api.address import Address, mask
+from embedtune.encoders.api.answers import WrongDimension, read_vectors
+from embedtune.encoders.api.batches import batches, byte_lengths, estimated_tokens, most_tokens
+from embedtune.encoders.api.providers.base import Provider, Unusable
+from embedtune.encoders.api.refusals import retry_after
 from embedtune.errors import UserError
 
 PROVIDER = Provider("model")

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 import embedtune
-from embedtune.encoders import CachedEncoder, VectorCache, dispatch, load_encoder
-from embedtune.encoders.api import ApiEncoder
-from embedtune.encoders.wire import Wire, packed, unpacked
+from embedtune.encoders import CachedEncoder, VectorCache, load_encoder
+from embedtune.encoders.api import dispatch
+from embedtune.encoders.api.encoder import ApiEncoder
+from embedtune.encoders.api.wire import Wire, packed, unpacked
 from embedtune.errors import TextsFailed, UserError
 from embedtune.spending import Spending
 
@@ -74,7 +75,7 @@ def couriers() -> list[int]:
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if b"embedtune.encoders.courier" not in (folder / "cmdline").read_bytes().split(b"\0"):
+            if b"embedtune.encoders.api.courier" not in (folder / "cmdline").read_bytes().split(b"\0"):
                 continue
             if own in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))

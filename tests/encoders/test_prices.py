@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from embedtune.encoders.prices import price_of
-from embedtune.encoders.providers.base import model_facts
+from embedtune.encoders.api.prices import price_of
+from embedtune.encoders.api.providers.base import model_facts
 from embedtune.errors import DataError
 
 
 def test_every_price_has_its_date_and_source() -> None:
-    text = (files("embedtune.encoders.providers") / "prices.toml").read_text("utf-8")
+    text = (files("embedtune.encoders.api.providers") / "prices.toml").read_text("utf-8")
     models = tomllib.loads(text)["models"]
     known = {name for of in model_facts().values() for name in of}
     assert models.keys() <= known

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from embedtune.encoders import load_encoder
-from embedtune.encoders.asking import Asker
-from embedtune.encoders.providers import PROVIDERS, provider_of
-from embedtune.encoders.providers.base import model_facts
-from embedtune.encoders.providers.gemini import Vertex
+from embedtune.encoders.api.asking import Asker
+from embedtune.encoders.api.providers import PROVIDERS, provider_of
+from embedtune.encoders.api.providers.base import model_facts
+from embedtune.encoders.api.providers.gemini import Vertex
 from embedtune.errors import TextsFailed, UserError
 
 pytest.importorskip("httpx")

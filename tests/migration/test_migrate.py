@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from embedtune import stores
 from embedtune.cli.app import app
 from embedtune.data import read
-from embedtune.encoders.api import Estimate
-from embedtune.encoders.prices import Price
+from embedtune.encoders.api.encoder import Estimate
+from embedtune.encoders.api.prices import Price
 from embedtune.encoders.vectors import write_vectors
 from embedtune.errors import ArtifactError, DataError, OutputExists, StoreError, UserError
 from embedtune.migration import is_bridge, load_bridge, migrate, save_bridge

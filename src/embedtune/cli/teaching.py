@@ -36,7 +36,7 @@ Distil = Annotated[
 
 def behind_an_api(model: str, api_base: str | None) -> bool:
     """Say whether a model is reached through an API."""
-    from embedtune.encoders.providers import provider_of
+    from embedtune.encoders.api.providers import provider_of
 
     return api_base is not None or (not Path(model).expanduser().exists() and provider_of(model) is not None)
 

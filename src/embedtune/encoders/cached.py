@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.encoders.asking import Halted
+from embedtune.encoders.api.asking import Halted
+from embedtune.encoders.api.dispatch import CourierLost
 from embedtune.encoders.cache import VectorCache, content_keys
 from embedtune.encoders.claims import claimed
-from embedtune.encoders.dispatch import CourierLost
 from embedtune.errors import TextsFailed
 from embedtune.types import Content, Encoder, Kind, Similarity, Vectors
 
@@ -51,7 +51,7 @@ class CachedEncoder:
         of images), it has a method ``content_keys(prompt, items)`` in place of that of the cache. Where it
         works on several batches at once, it has a method ``encode_batches(items, kind=…, keep=…)`` that
         hands on the vectors of each as they come, see
-        :meth:`~embedtune.encoders.api.ApiEncoder.encode_batches`.
+        :meth:`~embedtune.encoders.api.encoder.ApiEncoder.encode_batches`.
     cache : VectorCache, optional
         Where vectors are kept; None keeps nothing, and still encodes identical texts once.
     progress : callable, optional
@@ -109,7 +109,7 @@ class CachedEncoder:
 
         Returns
         -------
-        embedtune.encoders.api.Estimate or None
+        embedtune.encoders.api.encoder.Estimate or None
         """
         estimate = getattr(self.encoder, "cost", None)
         if estimate is None:
@@ -202,7 +202,7 @@ class Work:
         """Let a courier encode some rows; give those that this process has to encode itself.
 
         A courier does what :meth:`pay` does, in a process that no signal reaches which ends this one: what is
-        under way then is not lost. See :mod:`embedtune.encoders.courier`.
+        under way then is not lost. See :mod:`embedtune.encoders.api.courier`.
         """
         courier_for = getattr(self.encoder, "courier_for", None)
         if courier_for is None or self.keys is None or type(self.cache) is not VectorCache:

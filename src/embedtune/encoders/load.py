@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from embedtune.encoders.api.providers import provider_of
 from embedtune.encoders.cache import VectorCache
 from embedtune.encoders.cached import CachedEncoder, Progress
 from embedtune.encoders.clip import is_clip
 from embedtune.encoders.engines.exported import is_export
 from embedtune.encoders.hashes import file_hash
 from embedtune.encoders.hub import hub_folder
-from embedtune.encoders.providers import provider_of
 from embedtune.encoders.static import StaticFiles, is_model2vec, is_static_folder
 from embedtune.encoders.table import ENCODERS
 from embedtune.errors import ModelNotFound, UserError
@@ -92,7 +92,7 @@ def load_encoder(
         Called with (texts done, texts in all).
     **options
         Passed to the encoder; those that are None are left out. See
-        :class:`~embedtune.encoders.api.ApiEncoder`,
+        :class:`~embedtune.encoders.api.encoder.ApiEncoder`,
         :class:`~embedtune.encoders.transformer.TransformerEncoder`,
         :class:`~embedtune.encoders.static.StaticEncoder` and
         :class:`~embedtune.encoders.vectors.VectorsEncoder`.

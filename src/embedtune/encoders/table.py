@@ -24,7 +24,7 @@ ENCODERS = Registry(
             "precomputed vectors by id: .npy, Parquet or Arrow files",
         ),
         "api": Entry(
-            "embedtune.encoders.api:ApiEncoder",
+            "embedtune.encoders.api.encoder:ApiEncoder",
             "models behind an API: OpenAI and compatible servers, Azure, Voyage, Cohere, Gemini, Mistral",
             extra="api",
             module="httpx",

@@ -44,7 +44,7 @@ class Provider:
     """One API: where it is, how it is asked, how its answers are read.
 
     This class speaks OpenAI's protocol, which most others have taken over; a provider overrides what
-    differs. Nothing here sends anything: :class:`embedtune.encoders.api.ApiEncoder` does.
+    differs. Nothing here sends anything: :class:`embedtune.encoders.api.encoder.ApiEncoder` does.
 
     Parameters
     ----------

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.encoders.asking import Failed, Halted, OverLimit
-from embedtune.encoders.batches import batches, byte_lengths, estimated_tokens
-from embedtune.encoders.refusals import Refused
+from embedtune.encoders.api.asking import Failed, Halted, OverLimit
+from embedtune.encoders.api.batches import batches, byte_lengths, estimated_tokens
+from embedtune.encoders.api.refusals import Refused
 from embedtune.errors import TextsFailed, UserError
 from embedtune.types import Kind, Vectors
 
 if TYPE_CHECKING:
-    from embedtune.encoders.api import ApiEncoder
+    from embedtune.encoders.api.encoder import ApiEncoder
 
 logger = logging.getLogger(__name__)
 

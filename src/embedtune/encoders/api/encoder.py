@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.encoders.address import Address
-from embedtune.encoders.answers import read_vectors
-from embedtune.encoders.api_run import Keep, Run
-from embedtune.encoders.asking import Asker, Manner
-from embedtune.encoders.batches import batches, byte_lengths, estimated_tokens
-from embedtune.encoders.dispatch import Dispatch
-from embedtune.encoders.prices import Price, Prices, price_of
-from embedtune.encoders.providers import provider_of
-from embedtune.encoders.providers.base import Facts
+from embedtune.encoders.api.address import Address
+from embedtune.encoders.api.answers import read_vectors
+from embedtune.encoders.api.asking import Asker, Manner
+from embedtune.encoders.api.batches import batches, byte_lengths, estimated_tokens
+from embedtune.encoders.api.dispatch import Dispatch
+from embedtune.encoders.api.prices import Price, Prices, price_of
+from embedtune.encoders.api.providers import provider_of
+from embedtune.encoders.api.providers.base import Facts
+from embedtune.encoders.api.run import Keep, Run
 from embedtune.errors import ModelNotFound, UserError
 from embedtune.files import atomic_write
 from embedtune.spending import Spending
@@ -84,7 +84,7 @@ class ApiEncoder:
     prices : str, pathlib.Path or mapping, optional
         A table of prices that stands before the one that comes along.
     concurrency, timeout, attempts, wait
-        See :class:`~embedtune.encoders.asking.Manner`.
+        See :class:`~embedtune.encoders.api.asking.Manner`.
     batch : int, optional
         Texts of a request at most; fewer where the provider allows fewer.
     notice : callable, optional

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from embedtune.encoders.providers.base import Provider
+from embedtune.encoders.api.providers.base import Provider
 from embedtune.errors import ModelNotFound
 from embedtune.registry import Entry, Registry
 
 __all__ = ["PROVIDERS", "provider_of"]
 
-_HERE = "embedtune.encoders.providers"
+_HERE = "embedtune.encoders.api.providers"
 
 PROVIDERS = Registry(
     "provider",

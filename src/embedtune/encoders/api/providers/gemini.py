@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from embedtune.encoders.providers.base import Limits, Provider
+from embedtune.encoders.api.providers.base import Limits, Provider
 from embedtune.types import Kind
 
 TASKS: dict[Kind, str] = {"query": "RETRIEVAL_QUERY", "document": "RETRIEVAL_DOCUMENT"}

@@ -1,7 +1,7 @@
 """The side of the courier's employer: it starts the courier, hands it texts, and takes what comes back.
 
-See :mod:`embedtune.encoders.courier`, which is the other side. Everything a courier says is heard by a thread
-of its own, which a Ctrl-C does not break into; the caller's thread waits for it.
+See :mod:`embedtune.encoders.api.courier`, which is the other side. Everything a courier says is heard by a
+thread of its own, which a Ctrl-C does not break into; the caller's thread waits for it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune import errors
-from embedtune.encoders.api_run import LAST_CALL, Keep
-from embedtune.encoders.errand import Errand
-from embedtune.encoders.recipe import recipe, secrets
-from embedtune.encoders.wire import Wire, packed
+from embedtune.encoders.api.errand import Errand
+from embedtune.encoders.api.recipe import recipe, secrets
+from embedtune.encoders.api.run import LAST_CALL, Keep
+from embedtune.encoders.api.wire import Wire, packed
 from embedtune.errors import DiskFull, TextsFailed, UserError
 from embedtune.types import Kind
 
 if TYPE_CHECKING:
-    from embedtune.encoders.api import ApiEncoder
+    from embedtune.encoders.api.encoder import ApiEncoder
     from embedtune.encoders.cache import VectorCache
 
 LOOK = 1.0
@@ -84,7 +84,7 @@ class Dispatch:
         Raises
         ------
         TextsFailed, UserError, DiskFull
-            As :meth:`~embedtune.encoders.api.ApiEncoder.encode_batches`.
+            As :meth:`~embedtune.encoders.api.encoder.ApiEncoder.encode_batches`.
         CourierLost
             When the courier ended early.
         """
@@ -117,7 +117,7 @@ class _Courier:
         environment |= secrets(encoder)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "embedtune.encoders.courier"],
+                [sys.executable, "-P", "-m", "embedtune.encoders.api.courier"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,  # who reads ours to its end must not wait for the courier

@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from embedtune.encoders.address import Address
-from embedtune.encoders.batches import byte_lengths, most_tokens
-from embedtune.encoders.prices import Price
-from embedtune.encoders.providers.base import Provider, Unusable
-from embedtune.encoders.refusals import CONTENT, PATIENCE, Again, Answer
+from embedtune.encoders.api.address import Address
+from embedtune.encoders.api.batches import byte_lengths, most_tokens
+from embedtune.encoders.api.prices import Price
+from embedtune.encoders.api.providers.base import Provider, Unusable
+from embedtune.encoders.api.refusals import CONTENT, PATIENCE, Again, Answer
 from embedtune.errors import UserError
 from embedtune.extras import need
 from embedtune.spending import Spending

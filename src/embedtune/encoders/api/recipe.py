@@ -9,10 +9,10 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from embedtune.encoders.prices import Price
+from embedtune.encoders.api.prices import Price
 
 if TYPE_CHECKING:
-    from embedtune.encoders.api import ApiEncoder
+    from embedtune.encoders.api.encoder import ApiEncoder
 
 LOGIN = "EMBEDTUNE_COURIER_LOGIN"
 """The variable in a courier's environment that holds name and password of the address, if it has them."""
@@ -46,7 +46,7 @@ def secrets(encoder: ApiEncoder) -> dict[str, str]:
 
 def opened(recipe: dict[str, Any]) -> ApiEncoder:
     """Make the encoder of a recipe, in a process with its secrets."""
-    from embedtune.encoders.api import ApiEncoder
+    from embedtune.encoders.api.encoder import ApiEncoder
 
     base, login = recipe["api_base"], json.loads(os.environ.pop(LOGIN, "null"))
     if base is not None and login is not None:

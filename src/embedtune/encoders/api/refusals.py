@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from embedtune.encoders.providers.base import Provider
+from embedtune.encoders.api.providers.base import Provider
 from embedtune.errors import ModelNotFound, UserError
 
 AGAIN = {408, 409, 425, 429}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from embedtune.encoders.providers.base import Provider
+from embedtune.encoders.api.providers.base import Provider
 
 
 class OpenAI(Provider):

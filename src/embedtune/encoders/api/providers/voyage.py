@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from embedtune.encoders.providers.base import Limits, Provider
+from embedtune.encoders.api.providers.base import Limits, Provider
 from embedtune.types import Kind
 
 

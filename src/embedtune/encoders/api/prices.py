@@ -13,7 +13,7 @@ from typing import Any
 from embedtune.errors import DataError
 
 Prices = str | Path | Mapping[str, float]
-"""A file like ``encoders/providers/prices.toml``, or ``{model: price of a million tokens}``."""
+"""A file like ``encoders/api/providers/prices.toml``, or ``{model: price of a million tokens}``."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def price_of(model: str, prices: Prices | Price | None = None) -> Price | None:
         given = {}
     if model in given:
         return given[model]
-    own = _table((files("embedtune.encoders.providers") / "prices.toml").read_text("utf-8"), "prices")
+    own = _table((files("embedtune.encoders.api.providers") / "prices.toml").read_text("utf-8"), "prices")
     if model not in own and prices is not None:
         raise DataError(
             f"there is no price of {model!r} in it, nor in the table that comes along",

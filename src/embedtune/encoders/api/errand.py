@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedtune.encoders.api_run import Keep
-from embedtune.encoders.wire import Wire
+from embedtune.encoders.api.run import Keep
+from embedtune.encoders.api.wire import Wire
 
 if TYPE_CHECKING:
-    from embedtune.encoders.api import ApiEncoder
+    from embedtune.encoders.api.encoder import ApiEncoder
 
 
 @dataclass

@@ -26,11 +26,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.encoders.asking import Halted
+from embedtune.encoders.api.asking import Halted
+from embedtune.encoders.api.recipe import opened
+from embedtune.encoders.api.wire import Wire, unpacked
 from embedtune.encoders.cache import VectorCache
 from embedtune.encoders.cached import Work
-from embedtune.encoders.recipe import opened
-from embedtune.encoders.wire import Wire, unpacked
 from embedtune.errors import DiskFull, TextsFailed, UserError
 from embedtune.spending import Spending
 from embedtune.types import Kind, Vectors
@@ -119,7 +119,7 @@ class Courier:
     Parameters
     ----------
     recipe : dict
-        What :func:`~embedtune.encoders.recipe.recipe` gives.
+        What :func:`~embedtune.encoders.api.recipe.recipe` gives.
     employer : Employer
         Whom to tell.
     """

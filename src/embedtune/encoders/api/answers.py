@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.encoders.providers.base import Provider, Unusable
+from embedtune.encoders.api.providers.base import Provider, Unusable
 from embedtune.types import Vectors
 
 

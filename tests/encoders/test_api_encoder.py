@@ -88,12 +88,15 @@ def test_whatever_goes_wrong_the_vectors_are_right(serve: Any, seed: int) -> Non
 def test_retry_after_holds_all_requests(serve: Any) -> None:
     provider = serve("--retry-after", "0.4")
     encoder = opened(provider, dimensions=64, batch=150)
+    encoder.encode([f"first {number}" for number in range(151)])  # so that its courier runs
     provider.faults(seed=3, _429=1.0)
     began = time.monotonic()
     threading.Timer(0.2, provider.faults).start()
     encoder.encode(TEXTS)
     assert time.monotonic() - began >= 0.4
-    assert provider.accounts()["requests"] <= 4  # two refused, two answered
+    asked = provider.accounts()
+    assert asked["faults"]["429"] >= 1
+    assert asked["requests"] <= 2 + 4  # the first, two refused, two answered
 
 
 def test_texts_that_cannot_be_encoded_are_named_and_the_others_kept(provider: Any) -> None:

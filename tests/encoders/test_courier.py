@@ -189,7 +189,7 @@ def test_a_courier_that_is_killed_is_followed_by_another(serve: Any, caplog: Any
     (second,) = couriers()
     assert second != killed[0]
     os.kill(second, signal.SIGKILL)
-    assert waited(nobody)
+    assert waited(lambda: not encoder.encoder._dispatch._courier.usable())
     more = [f"more {number}" for number in range(40)]
     assert encoder.encode([*TEXTS, *more])[:400].tobytes() == vectors.tobytes()  # a third one
     assert len(caplog.records) == 1  # nothing was under way

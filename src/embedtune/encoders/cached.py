@@ -68,7 +68,7 @@ class CachedEncoder:
         self.similarity: Similarity = encoder.similarity
         self.fingerprint: str = encoder.fingerprint
         self.max_tokens: int | None = encoder.max_tokens
-        self._paid = hasattr(encoder, "cost")
+        self._paid = _costs(encoder)
 
     def __getattr__(self, name: str) -> Any:
         """Give what else the wrapped encoder has, for example ``folder``."""
@@ -177,8 +177,7 @@ class Work:
         """Put the vectors of some rows into the cache at once, and hand them on."""
         with self.lock:
             if self.keys is not None and self.cache is not None:
-                paid = hasattr(self.encoder, "cost")
-                self.cache.write(self.encoder.fingerprint, self.keys[rows], found, paid=paid)
+                self.cache.write(self.encoder.fingerprint, self.keys[rows], found, paid=_costs(self.encoder))
             self.take(rows, found)
 
     def encode(self, missing: NDArray[np.int64]) -> None:
@@ -255,11 +254,15 @@ class Work:
         if not len(rows) or self.keys is None or self.cache is None:
             return rows
         came = np.empty((len(rows), self.encoder.dimension), np.float32)
-        paid = hasattr(self.encoder, "cost")
-        found = self.cache.read(self.encoder.fingerprint, self.keys[rows], came, paid=paid)
+        found = self.cache.read(self.encoder.fingerprint, self.keys[rows], came, paid=_costs(self.encoder))
         if found.any():
             self.take(rows[found], came[found])
         return rows[~found]
+
+
+def _costs(encoder: Encoder) -> bool:
+    """Say whether encoding is paid for."""
+    return hasattr(encoder, "cost")
 
 
 def _chunks(texts: Sequence[str], rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

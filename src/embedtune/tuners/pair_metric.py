@@ -12,7 +12,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
-from embedtune.tuners.base import Budget
+from embedtune.tuners.base import Budget, OutOfTime
 from embedtune.tuners.moments import ROWS, covariance, in_blocks, inverse_root
 from embedtune.tuners.scored import ScoredPairs
 from embedtune.types import Vectors
@@ -78,10 +78,6 @@ class PairMetricTuner:
         return Linear.shared(np.ascontiguousarray(root, np.float32), normalise=train.cosine)
 
 
-class _Ended(Exception):
-    """The budget ended while a regression was solved."""
-
-
 def _whitened(x: Vectors, whiten: Matrix) -> Vectors:
     """Give ``x @ whiten`` (n, d) in float32, though it is worked out in float64."""
     out = np.empty((len(x), whiten.shape[1]), np.float32)
@@ -122,10 +118,9 @@ def _regress(u: Vectors, v: Vectors, target: Matrix, penalty: float, budget: Bud
 
     def told(x: Matrix) -> None:
         so_far[:] = x
-        if budget.left <= 0:
-            raise _Ended
+        budget.check()
 
-    with contextlib.suppress(_Ended):
+    with contextlib.suppress(OutOfTime):
         so_far, _ = cg(operator, backward(target).ravel(), rtol=1e-4, maxiter=300, callback=told)
     found = so_far.reshape(d, d)
     return np.asarray((found + found.T) / 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,7 +20,6 @@ LOGIN = "EMBEDTUNE_COURIER_LOGIN"
 
 def recipe(encoder: ApiEncoder) -> dict[str, Any]:
     """Describe an encoder as JSON; its limit of cost is not part of it."""
-    query = f"?{encoder.address.query}" if encoder.address.query else ""
     price = encoder.price
     options = {
         "name": encoder.name,
@@ -33,7 +32,7 @@ def recipe(encoder: ApiEncoder) -> dict[str, Any]:
     }
     return {
         "fingerprint": encoder.fingerprint,
-        "api_base": None if encoder.own_address else encoder.address.base + query,
+        "api_base": None if encoder.own_address else str(replace(encoder.address, login=None)),
         "price": price and [price.price, price.currency, price.date and str(price.date), price.source],
         "options": options,
     }

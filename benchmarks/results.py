@@ -20,6 +20,7 @@ OUT = HERE / "out"
 RESULTS = HERE / "RESULTS.md"
 SECTIONS = (
     "compare",
+    "peer-folds",
     "classification",
     "similarity",
     "recommendation",

@@ -16,7 +16,7 @@ from embedtune.judging.neighbours import among_items
 from embedtune.judging.problem import Plain, Round
 from embedtune.search import positive_ranks, top_k
 from embedtune.transforms.blocks import unit_length
-from embedtune.transforms.by_block import mapped_documents, pooled_histories
+from embedtune.transforms.by_block import BLOCK, mapped_documents, pooled_histories
 from embedtune.transforms.identity import Identity
 from embedtune.transforms.pooling import pooling_of
 from embedtune.tuners.interactions import Interactions
@@ -189,7 +189,7 @@ class Recommended(Plain):
         relevance = _binary(train.targets.matrix()[judged] - _common(train.targets, history, judged))
         items, ids = self.interactions.items, self.interactions.item_ids
         mapped = mapped_documents(transform, items, ids)
-        ranks = positive_ranks(queries, items, relevance, exclude=history, document_map=mapped)
+        ranks = positive_ranks(queries, items, relevance, block=BLOCK, exclude=history, document_map=mapped)
         out = {name: np.full(len(rows), np.nan) for name in metrics}
         target = np.repeat(np.arange(len(judged)), np.diff(relevance.indptr))
         warm = train.warm[relevance.indices]
@@ -214,7 +214,7 @@ class Recommended(Plain):
         queries, history = self._queries(transform, train, judged)
         items = train.history.items
         mapped = mapped_documents(transform, items, train.history.item_ids)
-        found, _ = top_k(queries, items, k, exclude=history, document_map=mapped)
+        found, _ = top_k(queries, items, k, block=BLOCK, exclude=history, document_map=mapped)
         return len(np.unique(found[found >= 0])) / max(len(items), 1)
 
     def _queries(self, transform: Transform, train: Split, judged: Rows) -> tuple[Vectors, csr_matrix]:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.errors import UserError
 from embedtune.judging.metrics import evaluate_ranks
+from embedtune.mapped import release
 from embedtune.search import positive_ranks
 from embedtune.transforms import Identity, ItemFactors, Pooled, Pooling
-from embedtune.transforms.by_block import mapped_documents, pooled_histories
-from embedtune.transforms.halves import halved, halved_of, scale_of
+from embedtune.transforms.by_block import BLOCK, mapped_documents, pooled_histories
+from embedtune.transforms.halves import halved
 from embedtune.tuners.base import Budget
 from embedtune.tuners.content import content_maps
-from embedtune.tuners.cooccurrence import LARGE, Spectrum, decompose, found
+from embedtune.tuners.cooccurrence import Spectrum, decompose, found
 from embedtune.tuners.interactions import Interactions
-from embedtune.tuners.next_items import Mixed, mix, next_item_parts, next_item_vectors, pooled_moment
+from embedtune.tuners.next_items import mix, next_item_vectors, pooled_moment
 from embedtune.types import Halves, Transform, Vectors
 
 PENALTIES = (50.0, 200.0, 800.0)
@@ -35,12 +36,6 @@ COLD = 0.1
 """Share of the items that are hidden while settings are chosen, to stand for new ones."""
 
 METRIC = "recall@20"
-
-MOST_PARTS = 8
-"""Parts in which a large table of what came next is worked out, at most: each goes over all histories."""
-
-BLOCK = 4096
-"""Items worked on at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,28 +93,16 @@ class FactorsTuner:
         return self.rank or max(1, train.items.shape[1] - 1)
 
     def _fitted(self, train: Interactions, spectrum: Spectrum, boost: float) -> ItemFactors:
-        """Fit with what is chosen; ``spectrum`` is used up, and its memory taken for half of the result."""
+        """Fit with what is chosen."""
         pooling, among = self.pooling or Pooling(), train.among_chosen
-        history = _spent(spectrum, self.penalty or PENALTIES[1])
         rows = np.flatnonzero(train.popularity)
-        follows = self.following and train.time is not None
-        if follows and history.size * 4 > LARGE:
-            size = max(LARGE // (4 * history.shape[1]), -(-len(history) // MOST_PARTS))
-            moment = pooled_moment(among.matrix(pooling), history)
-            parts = next_item_parts(among, history, pooling, size)
-            mixed = Mixed.of(parts, size, history, self.following, moment)
-            maps = content_maps(train.items, rows, (history, mixed), self.shrink)
-            table, scale = halved_of(mixed, into=mixed.second)
-        elif follows:
-            v = next_item_vectors(among, history, pooling)
-            mix(v, history, self.following, pooled_moment(among.matrix(pooling), history))
-            maps = content_maps(train.items, rows, (history, v), self.shrink)
-            scale = scale_of(v)
-            table = halved(v, scale)
-        else:
-            after = Ease(history)
-            maps = content_maps(train.items, rows, (history, after), self.shrink)
-            table, scale = halved_of(after)
+        history, _ = halved(History(spectrum, self.penalty or PENALTIES[1]), scale=1.0)
+        after: Vectors | Ease = Ease(history)
+        if self.following and train.time is not None:
+            after = next_item_vectors(among, history, pooling)
+            mix(after, history, self.following, pooled_moment(among.matrix(pooling), history))
+        maps = content_maps(train.items, rows, (history, after), self.shrink)
+        table, scale = halved(after)
         return ItemFactors(
             tuple(train.item_ids[row] for row in rows.tolist()),
             history,
@@ -152,8 +135,8 @@ class FactorsTuner:
             pooling = max(lives, key=lambda one: held.plain(spectrum, penalty, one))
             penalties = (self.penalty,) if self.penalty else PENALTIES
             penalty = max(penalties, key=lambda one: held.plain(spectrum, one, pooling))
-            if self.pooling is None and train.rating is not None and np.std(train.rating) > 0:
-                spread = float(np.std(train.rating))
+            spread = 0.0 if train.rating is None else float(np.std(train.rating, dtype=np.float64))
+            if self.pooling is None and spread > 0:
                 others = [replace(pooling, rating=slope, spread=spread) for slope in RATINGS]
                 pooling = max(others, key=lambda one: held.plain(spectrum, penalty, one))
             best = replace(best, penalty=penalty, pooling=pooling)
@@ -177,29 +160,36 @@ class FactorsTuner:
 
 
 @dataclass(frozen=True)
+class History:
+    """EASE's ``u`` of items, (N, r), worked out from singular vectors whenever some are asked for."""
+
+    spectrum: Spectrum
+    penalty: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, r)."""
+        return len(self.spectrum.items), len(self.spectrum.values)
+
+    def __getitem__(self, rows: slice) -> Vectors:
+        return self.spectrum.rows(rows) * self.spectrum.roots(self.penalty)
+
+
+@dataclass(frozen=True)
 class Ease:
     """EASE's ``v`` of items, (N, r), worked out from their ``u`` whenever some are asked for."""
 
     u: Halves
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(N, r)."""
-        return self.u.shape[0], self.u.shape[1]
+        return self.u.shape
 
     def __getitem__(self, rows: slice) -> Vectors:
-        return found(self.u[rows].astype(np.float32))
-
-
-def _spent(spectrum: Spectrum, penalty: float) -> NDArray[np.float16]:
-    """Give EASE's ``u`` of every item (N, r), in half of the spectrum's memory; no number is above 1."""
-    items: Any = spectrum.items
-    roots = spectrum.roots(penalty)
-    for start in range(0, len(items), BLOCK):
-        block = slice(start, start + BLOCK)
-        items[block] = spectrum.rows(block) * roots
-    half: NDArray[np.float16] = items if items.dtype == np.float16 else halved(items, 1.0)
-    return half
+        u = self.u[rows].astype(np.float32)
+        release(self.u)
+        return found(u)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +248,8 @@ class Held:
         relevance = self.targets.matrix()[self.rows]
         seen = self.train.matrix()[self.rows]
         relevance.sort_indices()
-        ranks = positive_ranks(queries, self.train.items, relevance, exclude=seen, document_map=mapped)
+        items = self.train.items
+        ranks = positive_ranks(queries, items, relevance, block=BLOCK, exclude=seen, document_map=mapped)
         return float(evaluate_ranks(ranks, relevance, [METRIC])[METRIC].mean())
 
     def plain(self, spectrum: Spectrum, penalty: float, pooling: Pooling) -> float:

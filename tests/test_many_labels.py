@@ -107,7 +107,7 @@ def test_factors_of_many_items_lie_on_disk_and_are_the_same(
     monkeypatch: pytest.MonkeyPatch, following: float
 ) -> None:
     train = histories(6_400, 160)
-    for module in (content, cooccurrence, factors, halves, next_items):
+    for module in (content, cooccurrence, halves, next_items):
         monkeypatch.setattr(module, "BLOCK", 512)  # small beside the tables, as with many items
     monkeypatch.setattr(next_items, "ROWS", 512)
     tuner = factors.FactorsTuner(

@@ -135,7 +135,7 @@ def randomisation_test(
     extreme = 1
     for rows in _steps(samples, len(sums)):
         signs = rng.integers(0, 2, (rows, len(sums)), dtype=np.uint8).astype(np.float64)
-        extreme += int(np.count_nonzero(np.abs(2 * signs @ sums - sums.sum()) >= observed))
+        extreme += int(np.count_nonzero(np.abs(2 * (signs @ sums) - sums.sum()) >= observed))
     return float(extreme / (samples + 1))
 
 

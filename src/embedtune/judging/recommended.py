@@ -29,7 +29,10 @@ HEAVY = 0.5
 """Users with more interactions than this quantile are heavy, the others light."""
 
 NATURAL, FORCED = 2, 1
-"""Rounds that hold out users' latest interactions, and rounds that hold out items too."""
+"""Rounds that hold out users' latest interactions, and rounds that hold out items too.
+
+Of the first kind one is enough where half the users are as many as are judged in a round.
+"""
 
 COLD = 0.2
 """Share of the items that each forced round takes out of training."""
@@ -124,6 +127,8 @@ class Recommended(Plain):
     def rounds(self, seed: int) -> list[Round]:
         """Hold out half the users' latest interactions, then the others', then a random fifth of the items.
 
+        The others' only where there are few users.
+
         Within a forced round the items' interactions of all users leave training, and all users' latest
         interactions on them are asked for.
         """
@@ -131,7 +136,7 @@ class Recommended(Plain):
         whole, last = self.interactions, self.interactions.last(LAST, seed)
         part = rng.permutation(whole.users) % NATURAL
         found = []
-        for turn in range(NATURAL):
+        for turn in range(1 if whole.users // NATURAL >= MOST else NATURAL):
             held = last & (part == turn)[whole.user]
             found.append(self._round(Split(whole.take(~held), whole.take(held)), rng))
         share = rng.permutation(len(whole.items)) % round(1 / COLD)

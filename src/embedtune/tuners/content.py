@@ -57,7 +57,7 @@ def content_maps(
         some = rows[start : start + BLOCK]
         x = np.asarray(items[some], np.float32)
         release(items)
-        moment += x.T.astype(np.float64) @ x
+        moment += x.T @ x
         for total, target in zip(cross, targets, strict=True):
             total += x.T @ target[start : start + BLOCK].astype(np.float32)
             release(target)

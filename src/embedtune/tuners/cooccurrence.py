@@ -85,7 +85,7 @@ def decompose(
     Exact, through the smaller of the two Gram matrices, where that has no more than ``small`` rows; else by
     a randomised range finder for ``XᵀX`` (Halko, Martinsson & Tropp 2011, SIAM Review 53(2), algorithm 4.4).
     The result is :func:`~embedtune.mapped.scratch`, and so is what it is made of: memory is that of the
-    interactions, and of some columns or rows.
+    interactions, and of some columns and rows. Whole rows are let go, as systems map files in large pieces.
     """
     rank = max(1, min(rank, *x.shape))
     if min(x.shape) > small:
@@ -104,27 +104,24 @@ def decompose(
 
 
 def _randomised(x: csr_matrix, rank: int, seed: int, budget: Budget) -> Spectrum:
-    """Subspace iteration on ``XᵀX``, in place, on vectors that lie in rows."""
+    """Subspace iteration on ``XᵀX``, in place."""
     rng = np.random.default_rng(seed)
     n, width = x.shape[1], min(rank + MORE, *x.shape)
-    q, across = scratch((width, n), np.float32), x.T.tocsr()
+    q, across = scratch((n, width), np.float32), x.T.tocsr()
     for some in _runs(width, COLUMNS):
-        q[some] = rng.standard_normal((n, some.stop - some.start), np.float32).T
-        release(q)
+        _put(q, some, rng.standard_normal((n, some.stop - some.start), np.float32))
     for _ in range(PASSES + 1):
         for some in _runs(width, COLUMNS):
             budget.check()
-            q[some] = (across @ (x @ q[some].T)).T
-            release(q)
+            _put(q, some, across @ (x @ _columns(q, some)))
         _orthonormalise(q)
     _orthonormalise(q)  # once more, for what rounding left
     inner = np.zeros((width, width))
     for some in _runs(width, COLUMNS):
         budget.check()
-        product = across @ (x @ q[some].T)
-        release(q)
+        product = across @ (x @ _columns(q, some))
         for block in _runs(n, BLOCK):
-            inner[:, some] += q[:, block] @ product[block]
+            inner[:, some] += q[block].T @ product[block]
             release(q)
     square, turn = np.linalg.eigh((inner + inner.T) / 2)
     values = np.sqrt(np.maximum(square[::-1][:rank], 0))
@@ -132,25 +129,41 @@ def _randomised(x: csr_matrix, rank: int, seed: int, budget: Budget) -> Spectrum
     turn = turn[:, ::-1][:, :rank][:, kept].astype(np.float32)
 
     def turned(block: slice) -> Vectors:
-        rows: Vectors = q[:, block].T @ turn
+        rows: Vectors = q[block] @ turn
         release(q)
         return rows
 
     return _spectrum(values[kept], n, turned)
 
 
+def _columns(q: Vectors, some: slice) -> Vectors:
+    """Copy some columns of a mapped table (N, r)."""
+    copied = np.empty((len(q), some.stop - some.start), np.float32)
+    for block in _runs(len(q), BLOCK):
+        copied[block] = q[block, some]
+        release(q)
+    return copied
+
+
+def _put(q: Vectors, some: slice, columns: Vectors) -> None:
+    """Write some columns of a mapped table (N, r)."""
+    for block in _runs(len(q), BLOCK):
+        q[block, some] = columns[block]
+        release(q)
+
+
 def _orthonormalise(q: Vectors) -> None:
-    """Make the rows of ``q`` (r, N) orthonormal in place, by the inverse root of their Gram matrix."""
-    gram = np.zeros((len(q), len(q)))
-    for block in _runs(q.shape[1], BLOCK):
-        gram += q[:, block] @ q[:, block].T
+    """Make the columns of ``q`` (N, r) orthonormal in place, by the inverse root of their Gram matrix."""
+    gram = np.zeros((q.shape[1], q.shape[1]))
+    for block in _runs(len(q), BLOCK):
+        gram += q[block].T @ q[block]
         release(q)
     size = np.sqrt(np.maximum(np.diag(gram), 1e-30))
     square, axes = np.linalg.eigh(gram / (size[:, None] * size))  # of one length, so only the angles count
     square = np.maximum(square, 1e-7 * square[-1])  # directions that are not there stay small
-    turn = ((axes / np.sqrt(square)) / size[:, None]).astype(np.float32).T
-    for block in _runs(q.shape[1], BLOCK):
-        q[:, block] = turn @ q[:, block]
+    turn = ((axes / np.sqrt(square)) / size[:, None]).astype(np.float32)
+    for block in _runs(len(q), BLOCK):
+        q[block] = q[block] @ turn
         release(q)
 
 

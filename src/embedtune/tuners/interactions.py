@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,8 @@ class Interactions:
     item_ids: Sequence[str]
     users: int
     similarity: Similarity = "cosine"
+    settled: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What a tuner has chosen on just these before, for those that would choose the same."""
 
     @classmethod
     def of(

@@ -110,7 +110,7 @@ def mix(second: Vectors, history: Vectors | Halves, share: float, moment: NDArra
     blocks = [slice(start, start + ROWS) for start in range(0, len(second), ROWS)]
     for block in blocks:
         for total, v in zip(inner, (found(history[block].astype(np.float32)), second[block]), strict=True):
-            total += v.T.astype(np.float64) @ v
+            total += v.T @ v
         release(history)
         release(second)
     first, other = (max(float(np.sqrt(np.sum(moment * total))), 1e-12) for total in inner)
@@ -131,7 +131,7 @@ def pooled_moment(weights: csr_matrix, history: Vectors | Halves) -> NDArray[np.
         part = weights[start:stop]
         known = np.unique(part.indices)
         pooled = part[:, known] @ gather(history, known)
-        moment += pooled.T.astype(np.float64) @ pooled
+        moment += pooled.T @ pooled
         start = stop
     return moment
 

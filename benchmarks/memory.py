@@ -133,6 +133,7 @@ def _imports(part: str) -> int:
         "import embedtune.cli, embedtune.api, embedtune.card, embedtune.data.readers, embedtune.evaluation\n"
         f"import embedtune.collect.{part}, embedtune.tuners.ladder_{part}, pyarrow.compute, scipy.linalg\n"
         + ("import sklearn.linear_model\n" if part == "classification" else "")
+        + "pyarrow.compute.pa.array([0])\n"  # the first array loads pandas where that is installed
         + "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

@@ -404,22 +404,6 @@ def test_a_failed_rename_puts_the_old_folder_back(
     assert [p.name for p in tmp_path.iterdir()] == ["tuned"]
 
 
-def test_the_safetensors_librarys_own_report_of_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from safetensors import SafetensorError
-
-    from embedtune.transforms import files as transform_files
-
-    def full(*_: object, **__: object) -> None:
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(transform_files, "save_file", full)
-    with pytest.raises(DiskFull, match="no room left"):
-        Tuned(Letters(), SWAP).save(tmp_path / "new")
-    assert list(tmp_path.iterdir()) == []
-
-
 # --- with a transformer: the artifact holds its base --------------------------------
 
 

@@ -23,3 +23,25 @@ def test_a_released_array_is_read_again(tmp_path: Path) -> None:
     mapped.release(found[1:])
     mapped.release(x)  # in memory: nothing to let go
     np.testing.assert_array_equal(found, x)
+
+
+def test_a_large_table_lies_on_disk_and_keeps_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "APART", 1000)
+    found = mapped.scratch((100, 7), np.float16)
+    assert not found.any()
+    assert not found.flags.owndata
+    found[3:90] = wanted = np.arange(7)
+    mapped.release(found[5:])
+    np.testing.assert_array_equal(found[3:90], np.tile(wanted, (87, 1)))
+    assert mapped.scratch((10, 7), np.float16).base is None  # a small one is in memory
+
+
+def test_where_the_disk_has_no_room_a_table_is_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(mapped, "APART", 1000)
+    monkeypatch.setattr(mapped.os, "posix_fallocate", full, raising=False)
+    found = mapped.scratch((100, 7), np.float32)
+    assert found.base is None
+    assert not found.any()

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune.judging.folded import Candidate, Folded, OutOfBudget
 from embedtune.judging.labelled import Labelled
+from embedtune.judging.problem import Round
 from embedtune.transforms import Chain, Identity
 from embedtune.tuners import TUNERS, Budget
 from embedtune.tuners.auto import choose
@@ -161,6 +162,70 @@ def test_no_time_is_told_at_the_first_fold() -> None:
         folded.run(candidate, Budget(time.monotonic() - 1))
     assert len(candidate.fitted) == 1
     assert candidate.scores.size == 0
+
+
+class Clock:
+    """Time that goes on by the work alone."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slow:
+    """Two rounds, each judged in a second."""
+
+    def __init__(self, clock: Clock, large_maps: bool) -> None:
+        self.clock, self.large_maps = clock, large_maps
+
+    def rounds(self, seed: int) -> list[Round]:
+        return [Round(None, np.array([row]), {}, np.ones(1, bool)) for row in range(2)]
+
+    def shares(self) -> dict[str, float]:
+        return {}
+
+    def training(self, train: None) -> list[int]:
+        return [1]
+
+    def evaluate(self, transform, rows, train, metrics) -> dict[str, np.ndarray]:
+        self.clock.now += 1
+        return {name: np.zeros(len(rows)) for name in metrics}
+
+
+class SlowTuner:
+    """Fits in ten seconds, and looks at the clock in between."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def fit(self, train: list[int], *, seed: int, budget: Budget) -> Identity:
+        self.clock.now += 5
+        budget.check()
+        self.clock.now += 5
+        return Identity()
+
+
+@pytest.mark.parametrize(("large_maps", "enough"), [(False, 22), (True, 32)])
+def test_time_for_the_last_fit_is_kept_where_maps_are_large(
+    monkeypatch: pytest.MonkeyPatch, large_maps: bool, enough: int
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    folded = Folded(Slow(clock, large_maps), metric="m", seed=0)
+
+    def run(seconds: float) -> None:
+        folded.run(Candidate("slow", SlowTuner(clock)), Budget(clock.now + seconds))
+
+    with pytest.raises(OutOfBudget):  # two folds of 11 seconds, and with large maps a last fit of 10
+        run(enough - 1)
+    run(enough)
+    if large_maps:  # whatever comes next must leave the 10 seconds that the last fit of this would take
+        started = clock.now
+        with pytest.raises(OutOfBudget):
+            run(14)
+        assert clock.now == started + 5
 
 
 def test_choosing_without_time_keeps_the_base() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from embedtune.judging import recommended
 from embedtune.judging.folded import Again, Folded
 from embedtune.judging.recommended import Recommended, Split
 from embedtune.transforms import Identity, Pooled, Pooling
@@ -47,6 +48,18 @@ def test_rounds_train_on_nothing_that_is_asked_for(timed: bool) -> None:
     assert not np.isin(forced.train.targets.item, forced.train.history.item).any()
     assert forced.strata["cold"].all()
     assert not forced.natural.any()
+
+
+def test_of_many_users_half_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, few = many(), 15
+    monkeypatch.setattr(recommended, "MOST", few)  # of 31 users
+    natural, forced = Recommended(data).rounds(0)
+    assert 5 < len(np.unique(natural.held % data.users)) <= few
+    assert natural.natural.any()
+    assert not forced.natural.any()
+    held = np.unique(natural.train.targets.user)
+    whole = np.bincount(natural.train.history.user, minlength=data.users) == data.counts
+    np.testing.assert_array_equal(np.flatnonzero(~whole), held)  # the others' latest choices train
 
 
 def test_a_history_ends_before_its_targets() -> None:
@@ -123,7 +136,7 @@ def test_the_ladder_beats_the_base_where_groups_hold() -> None:
         fitted = candidate.tuner.fit(problem.training(one.train))
         score = problem.evaluate(fitted, rows_, one.train, metrics)["recall@5"].mean()
         assert score > 0.9 if "factors" in candidate.name else score >= base - 0.1
-    assert names == ["pooling", "factors (EASE)", "factors (next)"]
+    assert names == ["pooling", "factors (next)", "factors (EASE)"]
 
 
 def test_no_map_of_a_fold_is_kept_and_each_is_fitted_again_to_the_same() -> None:

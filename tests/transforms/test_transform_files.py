@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from embedtune.errors import ArtifactError
-from embedtune.transforms import Linear, load_transform, save_transform
+from embedtune.transforms import Linear, files, load_transform, save_transform
 from embedtune.transforms.files import save_tensors
 
 
@@ -32,6 +33,26 @@ def test_truncated_file(entry: dict, tmp_path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ArtifactError, match="damaged"):
         load_transform(entry, tmp_path)
+
+
+def test_the_bytes_are_those_of_the_safetensors_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "ROWS", 2)
+    rng = np.random.default_rng(0)
+    tensors = {
+        "b": rng.standard_normal((5, 3)).astype(np.float32),
+        "a": rng.standard_normal((3, 5)).T,
+        "ünïcode": rng.standard_normal(7).astype(np.float16),
+        "bytes": np.arange(5, dtype=np.uint8),
+        "numbers": np.arange(3),
+        "none": np.zeros((0, 4), np.float32),
+        "c": rng.standard_normal((1, 2, 3)).astype(np.float32),
+    }
+    save_tensors(tensors, tmp_path / "own")
+    whole = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    save_file(whole, tmp_path / "theirs", metadata={"format": "pt"})
+    assert (tmp_path / "own").read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from embedtune.transforms.pooling import Pooled, history_vectors
 from embedtune.tuners.content import content_maps
 from embedtune.tuners.cooccurrence import decompose, found
 from embedtune.tuners.factors import FactorsTuner, PoolingTuner
+from embedtune.tuners.held import Held
 from embedtune.tuners.interactions import Interactions
 from embedtune.tuners.next_items import mix, next_item_vectors, pooled_moment
 
@@ -117,6 +118,25 @@ def test_the_tuner_keeps_the_width_and_finds_the_group_also_for_new_items() -> N
     for items in (np.arange(6), np.arange(6, 36)):
         best = items[scores[:, items].argmax(axis=1)]
         assert np.mean(best % 3 == np.arange(60) % 3) > 0.95
+
+
+def test_boosts_are_judged_as_the_maps_that_they_make() -> None:
+    data = grouped(users=200, groups=5, each=40)
+    rng = np.random.default_rng(0)
+    held = Held.of(data, data.last(0.3), rng.random(len(data.items)) < 0.2, rng)
+    fitted = FactorsTuner(penalty=5.0, pooling=Pooling(half_life=3.0), boost=1.0, rank=7).fit(held.train)
+    boosts = (0.1, 0.3, 0.6, 1.0, 1.5, 40.0)  # by the last some are longer than any known item
+    recalls = held.boosted(fitted, boosts)
+    x, ids = data.items, data.item_ids
+    queries = held.train.matrix(fitted.pooling)[held.rows] @ fitted.histories(x, ids)
+    targets, seen = (one.matrix()[held.rows].toarray() > 0 for one in (held.targets, held.train))
+    for boost, recall in zip(boosts, recalls, strict=True):
+        one = replace(fitted, content_found=np.float32(boost) * fitted.content_found)
+        scores = np.where(seen, -np.inf, queries @ one.documents(x, ids).T)
+        first = np.argsort(-scores, axis=1)[:, :20]
+        hits = np.take_along_axis(targets, first, 1).sum(axis=1) / targets.sum(axis=1)
+        assert recall == pytest.approx(hits.mean())
+    assert len(set(recalls)) > 2
 
 
 def test_ranking_is_that_of_the_factors_products() -> None:

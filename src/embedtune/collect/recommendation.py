@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,15 +68,14 @@ def interactions(
 ) -> Interactions:
     """Give the interactions of some splits; users have the same number whatever the split."""
     table = dataset.interactions
-    coded = table["user"].combine_chunks().dictionary_encode()
-    names: list[Any] = coded.dictionary.to_pylist()
+    user, names = dataset.users
     number = np.argsort(np.array(sorted(range(len(names)), key=names.__getitem__), np.int64))
     kept = pc.is_in(table["split"], pa.array(splits, pa.string())).to_numpy()
     table = table.filter(pa.array(kept))
     values = {name: None if table[name].null_count else table[name].to_numpy() for name in ("rating", "time")}
     return Interactions.of(
         items,
-        number[coded.indices.to_numpy()[kept]],
+        number[user[kept]],
         table["item"].to_numpy(),
         dataset.document_ids,
         rating=values["rating"],

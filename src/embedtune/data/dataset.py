@@ -218,6 +218,13 @@ class Dataset:
         """The documents' ids, in the order of the table."""
         return cells(self.documents, "id")
 
+    @property
+    def users(self) -> tuple[NDArray[np.int32], list[str]]:
+        """Number of each interaction's user, (t,), and the users' ids, in the order of their first."""
+        coded = self.interactions["user"].combine_chunks().dictionary_encode()
+        names: list[Any] = coded.dictionary.to_pylist()
+        return np.asarray(coded.indices.to_numpy(), np.int32), names
+
     @cached_property
     def labels(self) -> list[list[str]]:
         """The labels of each document of a classification dataset; empty lists are 'none applies'."""

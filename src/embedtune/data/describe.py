@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from embedtune.data.dataset import Dataset, Task, cells
 
@@ -127,22 +129,20 @@ def _similarity(dataset: Dataset) -> _Inside:
 
 
 def _recommendation(dataset: Dataset) -> _Inside:
-    users, names = cells(dataset.interactions, "user"), cells(dataset.interactions, "split")
+    (user, users), names = dataset.users, dataset.interactions["split"]
     chosen = dataset.interactions["item"].to_numpy()
-    counts = {"users": len(set(users)), "items": len(dataset.documents), "interactions": len(users)}
-    splits = {
-        split: {
-            "users": len({user for user, name in zip(users, names, strict=True) if name == split}),
-            "interactions": names.count(split),
-        }
-        for split in dataset.splits
-    }
-    shown = list(dict.fromkeys(users))
+    counts = {"users": len(users), "items": len(dataset.documents), "interactions": len(user)}
+    splits = {}
+    for split in dataset.splits:
+        inside = user[pc.equal(names, pa.scalar(split)).to_numpy()]
+        splits[split] = {"users": len(np.unique(inside)), "interactions": len(inside)}
     rows = []
-    for at in _spread(len(shown)):
-        own = [row for row, user in enumerate(users) if user == shown[at]][:_POSITIVES]
+    for at in _spread(len(users)):
+        own = np.flatnonzero(user == at)[:_POSITIVES].tolist()
         texts = [dataset.document_texts[chosen[row]] or dataset.document_ids[chosen[row]] for row in own]
-        rows.append(ExampleRow(f"user {shown[at]}", [_shorten(text) for text in texts], names[own[0]]))
+        rows.append(
+            ExampleRow(f"user {users[at]}", [_shorten(text) for text in texts], names[own[0]].as_py())
+        )
     return counts, splits, rows
 
 

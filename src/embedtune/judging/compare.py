@@ -20,6 +20,9 @@ Groups = Sequence[Any] | NDArray[Any]
 _ENTRIES = 2**22
 """Random numbers held at a time."""
 
+_ARRAYS = 8
+"""What is made of resamples, in arrays of their size, about."""
+
 _EXACT = 13
 """Up to this many groups that differ, the randomisation test goes through all 2**13 signs."""
 
@@ -132,7 +135,7 @@ def randomisation_test(
     extreme = 1
     for rows in _steps(samples, len(sums)):
         signs = rng.integers(0, 2, (rows, len(sums)), dtype=np.uint8).astype(np.float64)
-        extreme += int(np.count_nonzero(np.abs(2 * signs @ sums - sums.sum()) >= observed))
+        extreme += int(np.count_nonzero(np.abs(2 * (signs @ sums) - sums.sum()) >= observed))
     return float(extreme / (samples + 1))
 
 
@@ -334,6 +337,6 @@ def _steps(samples: int, width: int) -> Iterator[int]:
 
 
 def _draws(rng: np.random.Generator, n: int, samples: int) -> Iterator[NDArray[np.int32]]:
-    """Yield resamples: rows of ``n`` indices below ``n``."""
-    for rows in _steps(samples, n):
+    """Yield resamples: rows of ``n`` indices below ``n``, of which several arrays of that size are made."""
+    for rows in _steps(samples, _ARRAYS * n):
         yield rng.integers(0, n, (rows, n), dtype=np.int32)

@@ -113,6 +113,7 @@ class Folded:
             name: _joined([one.strata.get(name, one.natural & False) for one in self.rounds], bool)
             for name in names
         }
+        self._last = 0.0  # seconds that a last fit, of what has been tried, takes
         self.base: Scores = _joined([self.score(Identity(), i) for i in range(len(self.rounds))], float)
 
     @property
@@ -151,24 +152,29 @@ class Folded:
         Raises
         ------
         OutOfBudget
-            When the folds cannot all be done in time, as soon as that is clear.
+            When the folds cannot all be done in time, as soon as that is clear. Where maps are large, so that
+            fits take most of the time, there must be time for the last one too, of all that is known.
         """
-        inner = Budget(budget.deadline)
-        columns, started = [], time.monotonic()
+        large, columns, fits, last = getattr(self.problem, "large_maps", False), [], 0.0, 0.0
+        inner = Budget(None if budget.deadline is None else budget.deadline - self._last)
+        started = time.monotonic()
         for i, one in enumerate(self.rounds):
             budget.tell(f"try {candidate.name}", i, len(self.rounds))
-            below = self._below(candidate, i)
+            below, fit_from = self._below(candidate, i), time.monotonic()
             try:
                 fitted = candidate.fit(self.problem.training(one.train), below, self.seed + i, inner)
             except OutOfTime:
                 raise OutOfBudget(candidate.name) from None
-            again = getattr(self.problem, "large_maps", False) and candidate.keep is None
+            fits += time.monotonic() - fit_from
+            again = large and candidate.keep is None
             candidate.fitted.append(self._again(candidate, i) if again else fitted)
             columns.append([self.score(then(below, fitted.scaled(s)), i) for s in candidate.strengths])
             del fitted  # before the next is made
-            spent = time.monotonic() - started
-            if spent / (i + 1) * (len(self.rounds) - i - 1) > budget.left:
+            spent, left = time.monotonic() - started, len(self.rounds) - i - 1
+            last = fits / (i + 1) if large else 0.0
+            if left and spent / (i + 1) * left + last > budget.left:
                 raise OutOfBudget(candidate.name)
+        self._last = max(self._last, last)
         budget.tell(f"try {candidate.name}", len(self.rounds), len(self.rounds))
         candidate.scores = np.concatenate([np.array(column) for column in columns], axis=1)
 

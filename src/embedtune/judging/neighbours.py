@@ -17,6 +17,9 @@ ASKED = 300
 AMONG = 20_000
 """Items that they are looked for among, at most."""
 
+BLOCK = 4096
+"""Items mapped at a time."""
+
 
 def among_items(
     transform: Transform, items: Vectors, k: int, seed: int, ids: Sequence[str] | None = None
@@ -37,10 +40,14 @@ def among_items(
     """
     rng = np.random.default_rng(seed)
     kept = np.sort(rng.choice(len(items), min(len(items), AMONG), replace=False))
-    named = None if ids is None else [ids[row] for row in kept]
-    mapped = transform.documents(gather(items, kept), named)
     asked = np.sort(rng.choice(len(kept), min(len(kept), ASKED), replace=False))
-    found = top_k(mapped[asked], mapped, k + 1)[0]
+
+    def mapped(some: NDArray[np.int64] | slice) -> Vectors:
+        rows = kept[some]
+        return transform.documents(gather(items, rows), None if ids is None else [ids[row] for row in rows])
+
+    there = np.broadcast_to(np.float32(0), (len(kept), items.shape[1]))  # for its shape alone
+    found = top_k(mapped(asked), there, k + 1, block=BLOCK, document_map=mapped)[0]
     own = found == asked[:, None]
     own[~own.any(axis=1), -1] = True  # where others lie at the same place, drop the last
     return np.asarray(found[~own].reshape(len(asked), -1), np.int64)

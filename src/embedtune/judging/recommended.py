@@ -16,7 +16,7 @@ from embedtune.judging.neighbours import among_items
 from embedtune.judging.problem import Plain, Round
 from embedtune.search import positive_ranks, top_k
 from embedtune.transforms.blocks import unit_length
-from embedtune.transforms.by_block import mapped_documents, pooled_histories
+from embedtune.transforms.by_block import BLOCK, mapped_documents, pooled_histories
 from embedtune.transforms.identity import Identity
 from embedtune.transforms.pooling import pooling_of
 from embedtune.tuners.interactions import Interactions
@@ -29,7 +29,10 @@ HEAVY = 0.5
 """Users with more interactions than this quantile are heavy, the others light."""
 
 NATURAL, FORCED = 2, 1
-"""Rounds that hold out users' latest interactions, and rounds that hold out items too."""
+"""Rounds that hold out users' latest interactions, and rounds that hold out items too.
+
+Of the first kind one is enough where half the users are as many as are judged in a round.
+"""
 
 COLD = 0.2
 """Share of the items that each forced round takes out of training."""
@@ -124,6 +127,8 @@ class Recommended(Plain):
     def rounds(self, seed: int) -> list[Round]:
         """Hold out half the users' latest interactions, then the others', then a random fifth of the items.
 
+        The others' only where there are few users.
+
         Within a forced round the items' interactions of all users leave training, and all users' latest
         interactions on them are asked for.
         """
@@ -131,7 +136,7 @@ class Recommended(Plain):
         whole, last = self.interactions, self.interactions.last(LAST, seed)
         part = rng.permutation(whole.users) % NATURAL
         found = []
-        for turn in range(NATURAL):
+        for turn in range(1 if whole.users // NATURAL >= MOST else NATURAL):
             held = last & (part == turn)[whole.user]
             found.append(self._round(Split(whole.take(~held), whole.take(held)), rng))
         share = rng.permutation(len(whole.items)) % round(1 / COLD)
@@ -189,7 +194,7 @@ class Recommended(Plain):
         relevance = _binary(train.targets.matrix()[judged] - _common(train.targets, history, judged))
         items, ids = self.interactions.items, self.interactions.item_ids
         mapped = mapped_documents(transform, items, ids)
-        ranks = positive_ranks(queries, items, relevance, exclude=history, document_map=mapped)
+        ranks = positive_ranks(queries, items, relevance, block=BLOCK, exclude=history, document_map=mapped)
         out = {name: np.full(len(rows), np.nan) for name in metrics}
         target = np.repeat(np.arange(len(judged)), np.diff(relevance.indptr))
         warm = train.warm[relevance.indices]
@@ -214,7 +219,7 @@ class Recommended(Plain):
         queries, history = self._queries(transform, train, judged)
         items = train.history.items
         mapped = mapped_documents(transform, items, train.history.item_ids)
-        found, _ = top_k(queries, items, k, exclude=history, document_map=mapped)
+        found, _ = top_k(queries, items, k, block=BLOCK, exclude=history, document_map=mapped)
         return len(np.unique(found[found >= 0])) / max(len(items), 1)
 
     def _queries(self, transform: Transform, train: Split, judged: Rows) -> tuple[Vectors, csr_matrix]:

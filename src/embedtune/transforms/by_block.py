@@ -11,7 +11,7 @@ from embedtune.mapped import release
 from embedtune.transforms.pooling import history_vectors
 from embedtune.types import Transform, Vectors
 
-BLOCK = 4096
+BLOCK = 2048
 """Items mapped at a time."""
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embedtune.errors import UserError, VectorError
+from embedtune.mapped import release
 from embedtune.transforms.blocks import as_block, frozen, unit_length
 from embedtune.transforms.identity import Identity
 from embedtune.transforms.pooling import Pooling
@@ -77,16 +78,16 @@ class ItemFactors:
             raise VectorError(
                 f"factors {[x.shape for x in (*tables, *maps)]} of {len(self.ids)} items do not fit together"
             )
-        if not all(np.isfinite(x[rows]).all() for x in (*tables, *maps) for rows in _blocks(x)):
+        lengths = [_longest(table) for table in (*tables, *maps)]
+        if not np.isfinite(lengths).all():
             raise VectorError("factors must be finite")
         if self.width <= rank:
             raise VectorError(f"{rank} factors need {rank + 1} dimensions, not {self.width}")
         if len(set(self.ids)) != len(self.ids):
             raise VectorError("an item has two rows of factors")
-        longest = self.longest
-        if longest is None:
-            longest = max((_longest(self.found[rows]) for rows in _blocks(self.found)), default=0.0) or 1.0
-        object.__setattr__(self, "longest", float(longest))
+        object.__setattr__(
+            self, "longest", float(lengths[1] or 1.0 if self.longest is None else self.longest)
+        )
         object.__setattr__(self, "ids", tuple(self.ids))
         for name in ("history", "found", "content_history", "content_found"):
             object.__setattr__(self, name, _frozen(getattr(self, name)))
@@ -131,6 +132,7 @@ class ItemFactors:
             rows = np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
         for block in _blocks(x):
             yield block, _looked_up(x, rows, block, table, content)
+            release(table)
 
     def _mixed(self, x: Vectors, y: Vectors) -> Vectors:
         return (
@@ -199,8 +201,13 @@ def _blocks(x: Vectors | Halves) -> list[slice]:
 
 
 def _longest(x: Vectors | Halves) -> float:
-    x = x.astype(np.float32)
-    return float(np.sqrt(np.einsum("ij,ij->i", x, x)).max(initial=0))
+    """Give the length of the longest row; NaN or infinity where a number is."""
+    squares = [0.0]
+    for rows in _blocks(x):
+        block = x[rows].astype(np.float32)
+        squares.append(float(np.einsum("ij,ij->i", block, block, dtype=np.float64).max(initial=0)))
+        release(x)
+    return float(np.sqrt(np.max(squares)))
 
 
 def _frozen(x: Vectors | Halves) -> Vectors | Halves:

@@ -57,9 +57,10 @@ def content_maps(
         some = rows[start : start + BLOCK]
         x = np.asarray(items[some], np.float32)
         release(items)
-        moment += x.T.astype(np.float64) @ x
+        moment += x.T @ x
         for total, target in zip(cross, targets, strict=True):
             total += x.T @ target[start : start + BLOCK].astype(np.float32)
+            release(target)
     hold = penalty * max(np.trace(moment) / d, 1e-12)
     inverse = np.linalg.inv(moment + hold * np.eye(d))
     return tuple(np.ascontiguousarray((inverse @ total).T, np.float32) for total in cross)

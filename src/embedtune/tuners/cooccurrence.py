@@ -13,15 +13,16 @@ EASE itself, and with the largest r it takes N x r numbers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from embedtune.mapped import gather, release, scratch
 from embedtune.tuners.base import Budget
-from embedtune.types import Halves, Vectors
+from embedtune.types import Vectors
 
 SMALL = 3000
 """Users, or items, up to which the exact decomposition of their Gram matrix is taken."""
@@ -36,13 +37,7 @@ COLUMNS = 32
 """Singular vectors worked on at a time, of all rows."""
 
 BLOCK = 4096
-"""Rows worked on at a time, of all singular vectors."""
-
-LARGE = 64 * 2**20
-"""Bytes of float32 from which on singular vectors are kept in half precision."""
-
-SCALE = 64.0
-"""What singular vectors are multiplied by in half precision, whose small numbers have few digits."""
+"""Items worked on at a time, of all singular vectors."""
 
 _LEAST = 1e-6
 """Singular values below this share of the largest carry nothing."""
@@ -54,14 +49,16 @@ class Spectrum:
 
     values: Vectors
     """(r,), descending."""
-    items: Vectors | Halves
-    """(N, r), orthonormal columns; in half precision :data:`SCALE` times those."""
+    items: Vectors
+    """(N, r), orthonormal columns; :func:`~embedtune.mapped.scratch`."""
 
-    def rows(self, some: slice | NDArray[np.int64]) -> Vectors:
-        """Give the singular vectors' values of some items, float32 (n, r)."""
-        found = self.items[some]
-        whole = np.asarray(found, np.float32)
-        return whole if found.dtype != np.float16 else whole / np.float32(SCALE)
+    def rows(self, some: slice | NDArray[np.integer]) -> Vectors:
+        """Give the singular vectors' values of some items, ascending, (n, r), in memory."""
+        if not isinstance(some, slice):
+            return gather(self.items, some)
+        found = self.items[some].copy()
+        release(self.items)
+        return found
 
     def roots(self, penalty: float) -> Vectors:
         """Give √w, what turns singular vectors into EASE's ``u`` under ``penalty`` λ, float32 (r,)."""
@@ -87,111 +84,112 @@ def decompose(
 
     Exact, through the smaller of the two Gram matrices, where that has no more than ``small`` rows; else by
     a randomised range finder for ``XᵀX`` (Halko, Martinsson & Tropp 2011, SIAM Review 53(2), algorithm 4.4).
-    Memory is that of the result, and some columns of it; a result of more than :data:`LARGE` bytes in float32
-    is kept in half precision all along, which the factors that are shipped have too.
+    The result is :func:`~embedtune.mapped.scratch`, and so is what it is made of: memory is that of the
+    interactions, and of some columns and rows. Whole rows are let go, as systems map files in large pieces.
     """
     rank = max(1, min(rank, *x.shape))
     if min(x.shape) > small:
-        return _kept(*_randomised(x.astype(np.float32), rank, seed, budget or Budget()))
+        return _randomised(x.astype(np.float32), rank, seed, budget or Budget())
     wide = x.shape[0] <= x.shape[1]
     gram = (x @ x.T if wide else x.T @ x).toarray().astype(np.float64)
     square, vectors = np.linalg.eigh(gram)
     values = np.sqrt(np.maximum(square[::-1][:rank], 0))
-    vectors = vectors[:, ::-1][:, :rank]
+    kept = _present(values)
+    values, turn = values[kept], vectors[:, ::-1][:, :rank][:, kept]
     if not wide:
-        return _kept(values, np.array(vectors, np.float32, order="C"))
-    least = _LEAST * max(float(values.max(initial=0)), 1e-30)
-    items = np.empty((x.shape[1], rank), np.float32)
-    for some in _columns(rank):
-        items[:, some] = (x.T @ vectors[:, some]) / np.maximum(values[some], least)
-    return _kept(values, items)
-
-
-def _randomised(x: csr_matrix, rank: int, seed: int, budget: Budget) -> tuple[Vectors, Vectors | Halves]:
-    """Subspace iteration on ``XᵀX``, in place: values (rank,), items (N, rank)."""
-    rng = np.random.default_rng(seed)
-    width = min(rank + MORE, *x.shape)
-    large = 4 * x.shape[1] * width > LARGE
-    q: Any = np.empty((x.shape[1], width), np.float16 if large else np.float32)
+        return _spectrum(values, x.shape[1], lambda block: turn[block])
     across = x.T.tocsr()
-    for some in _columns(width):
-        q[:, some] = rng.standard_normal((len(q), some.stop - some.start), np.float32)
+    turn = turn / np.maximum(values, 1e-30)
+    return _spectrum(values, x.shape[1], lambda block: across[block] @ turn)
+
+
+def _randomised(x: csr_matrix, rank: int, seed: int, budget: Budget) -> Spectrum:
+    """Subspace iteration on ``XᵀX``, in place."""
+    rng = np.random.default_rng(seed)
+    n, width = x.shape[1], min(rank + MORE, *x.shape)
+    q, across = scratch((n, width), np.float32), x.T.tocsr()
+    for some in _runs(width, COLUMNS):
+        _put(q, some, rng.standard_normal((n, some.stop - some.start), np.float32))
     for _ in range(PASSES + 1):
-        for some in _columns(width):
+        for some in _runs(width, COLUMNS):
             budget.check()
-            product = across @ (x @ np.ascontiguousarray(q[:, some], np.float32))
-            q[:, some] = _shortened(product) if large else product
+            _put(q, some, across @ (x @ _columns(q, some)))
         _orthonormalise(q)
     _orthonormalise(q)  # once more, for what rounding left
     inner = np.zeros((width, width))
-    for start in range(0, x.shape[0], BLOCK):
-        part = _projected(x[start : start + BLOCK], q) if large else x[start : start + BLOCK] @ q
-        inner += part.T.astype(np.float64) @ part
-    square, turn = np.linalg.eigh(inner)
-    turn = turn[:, ::-1][:, :rank].astype(np.float32)
-    for start in range(0, len(q), BLOCK):
-        q[start : start + BLOCK, :rank] = q[start : start + BLOCK].astype(np.float32, copy=False) @ turn
-    return np.sqrt(np.maximum(square[::-1][:rank], 0)), _packed(q, np.arange(width) < rank)
+    for some in _runs(width, COLUMNS):
+        budget.check()
+        product = across @ (x @ _columns(q, some))
+        for block in _runs(n, BLOCK):
+            inner[:, some] += q[block].T @ product[block]
+            release(q)
+    square, turn = np.linalg.eigh((inner + inner.T) / 2)
+    values = np.sqrt(np.maximum(square[::-1][:rank], 0))
+    kept = _present(values)
+    turn = turn[:, ::-1][:, :rank][:, kept].astype(np.float32)
+
+    def turned(block: slice) -> Vectors:
+        rows: Vectors = q[block] @ turn
+        release(q)
+        return rows
+
+    return _spectrum(values[kept], n, turned)
 
 
-def _shortened(columns: Vectors) -> Vectors:
-    """Bring columns to a length that half precision can hold; it plays no part."""
-    return np.asarray(columns / np.maximum(np.abs(columns).max(axis=0), np.float32(1e-30)), np.float32)
+def _columns(q: Vectors, some: slice) -> Vectors:
+    """Copy some columns of a mapped table (N, r)."""
+    copied = np.empty((len(q), some.stop - some.start), np.float32)
+    for block in _runs(len(q), BLOCK):
+        copied[block] = q[block, some]
+        release(q)
+    return copied
 
 
-def _projected(x: csr_matrix, q: Halves) -> Vectors:
-    """Give ``x @ q`` in float32, of ``q`` in half precision as :class:`Spectrum` has it."""
-    known = np.unique(x.indices)
-    total = np.zeros((x.shape[0], q.shape[1]), np.float32)
-    for start in range(0, len(known), BLOCK):
-        some = known[start : start + BLOCK]
-        total += x[:, some] @ q[some].astype(np.float32)
-    return np.asarray(total / np.float32(SCALE), np.float32)
+def _put(q: Vectors, some: slice, columns: Vectors) -> None:
+    """Write some columns of a mapped table (N, r)."""
+    for block in _runs(len(q), BLOCK):
+        q[block, some] = columns[block]
+        release(q)
 
 
-def _orthonormalise(q: Vectors | Halves) -> None:
-    """Make the columns of ``q`` (N, r) orthonormal in place, by the inverse root of their Gram matrix.
-
-    In half precision they get :data:`SCALE` times that length.
-    """
+def _orthonormalise(q: Vectors) -> None:
+    """Make the columns of ``q`` (N, r) orthonormal in place, by the inverse root of their Gram matrix."""
     gram = np.zeros((q.shape[1], q.shape[1]))
-    for start in range(0, len(q), BLOCK):
-        part = q[start : start + BLOCK].astype(np.float32, copy=False)
-        gram += part.T @ part
+    for block in _runs(len(q), BLOCK):
+        gram += q[block].T @ q[block]
+        release(q)
     size = np.sqrt(np.maximum(np.diag(gram), 1e-30))
     square, axes = np.linalg.eigh(gram / (size[:, None] * size))  # of one length, so only the angles count
     square = np.maximum(square, 1e-7 * square[-1])  # directions that are not there stay small
     turn = ((axes / np.sqrt(square)) / size[:, None]).astype(np.float32)
-    if q.dtype == np.float16:
-        turn *= np.float32(SCALE)
-    for start in range(0, len(q), BLOCK):
-        q[start : start + BLOCK] = q[start : start + BLOCK].astype(np.float32, copy=False) @ turn
+    for block in _runs(len(q), BLOCK):
+        q[block] = q[block] @ turn
+        release(q)
 
 
-def _columns(width: int) -> list[slice]:
-    return [slice(start, min(start + COLUMNS, width)) for start in range(0, width, COLUMNS)]
+def _runs(n: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _packed(x: Any, keep: NDArray[np.bool_]) -> Any:
-    """Give some columns of ``x`` (N, w), in its own memory, which it must own; it is used up."""
-    n, width = len(x), int(keep.sum())
-    flat = x.reshape(-1)
-    for start in range(0, n, BLOCK):  # what is written never reaches what is still to be read
-        part = x[start : start + BLOCK, keep]
-        flat[start * width : start * width + part.size] = part.reshape(-1)
-    del flat
-    x.resize((n, width), refcheck=False)
-    return x
+def _present(values: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Leave out what is zero up to rounding, and keep at least one."""
+    kept = values > _LEAST * max(float(values.max(initial=0)), 1e-30)
+    kept[:1] = True
+    return kept
 
 
-def _kept(values: NDArray[np.floating], items: Vectors | Halves) -> Spectrum:
-    """Leave out what is zero up to rounding, keep at least one, and fix each vector's sign."""
-    keep = values > _LEAST * max(float(values.max(initial=0)), 1e-30)
-    keep[:1] = True
-    if not keep.all():
-        items = _packed(items, keep)
-    for column in range(items.shape[1]):
-        one = items[:, column]
-        if one[np.abs(one).argmax()] < 0:
-            one *= -1
-    return Spectrum(np.asarray(values[keep], np.float32), items)
+def _spectrum(
+    values: NDArray[np.floating], n: int, rows: Callable[[slice], NDArray[np.floating]]
+) -> Spectrum:
+    """Write the singular vectors of ``n`` items block by block, each with its largest number positive."""
+    items, largest = scratch((n, len(values)), np.float32), np.zeros(len(values), np.float32)
+    for block in _runs(n, BLOCK):
+        items[block] = part = np.asarray(rows(block), np.float32)
+        first = np.take_along_axis(part, np.abs(part).argmax(axis=0)[None], 0)[0]
+        largest = np.where(np.abs(first) > np.abs(largest), first, largest)
+        release(items)
+    sign = np.where(largest < 0, np.float32(-1), np.float32(1))
+    for block in _runs(n, BLOCK):
+        items[block] *= sign
+        release(items)
+    return Spectrum(np.asarray(values, np.float32), items)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedtune.errors import UserError
-from embedtune.judging.metrics import evaluate_ranks
-from embedtune.search import positive_ranks
+from embedtune.mapped import release
 from embedtune.transforms import Identity, ItemFactors, Pooled, Pooling
-from embedtune.transforms.by_block import mapped_documents, pooled_histories
-from embedtune.transforms.halves import halved, halved_of, scale_of
+from embedtune.transforms.halves import halved
 from embedtune.tuners.base import Budget
 from embedtune.tuners.content import content_maps
-from embedtune.tuners.cooccurrence import LARGE, Spectrum, decompose, found
+from embedtune.tuners.cooccurrence import Spectrum, decompose, found
+from embedtune.tuners.held import Held
 from embedtune.tuners.interactions import Interactions
-from embedtune.tuners.next_items import Mixed, mix, next_item_parts, next_item_vectors, pooled_moment
+from embedtune.tuners.next_items import mix, next_item_vectors, pooled_moment
 from embedtune.types import Halves, Transform, Vectors
 
 PENALTIES = (50.0, 200.0, 800.0)
@@ -28,19 +26,10 @@ RATINGS = (0.0, 0.5)
 BOOSTS = (1.0, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0)
 """What is tried on held-out interactions; wide steps, as the score hardly changes between them."""
 
-USERS = 200
-"""Users that settings are chosen on, at most."""
-
 COLD = 0.1
 """Share of the items that are hidden while settings are chosen, to stand for new ones."""
 
-METRIC = "recall@20"
-
-MOST_PARTS = 8
-"""Parts in which a large table of what came next is worked out, at most: each goes over all histories."""
-
-BLOCK = 4096
-"""Items worked on at a time."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,28 +87,16 @@ class FactorsTuner:
         return self.rank or max(1, train.items.shape[1] - 1)
 
     def _fitted(self, train: Interactions, spectrum: Spectrum, boost: float) -> ItemFactors:
-        """Fit with what is chosen; ``spectrum`` is used up, and its memory taken for half of the result."""
+        """Fit with what is chosen."""
         pooling, among = self.pooling or Pooling(), train.among_chosen
-        history = _spent(spectrum, self.penalty or PENALTIES[1])
         rows = np.flatnonzero(train.popularity)
-        follows = self.following and train.time is not None
-        if follows and history.size * 4 > LARGE:
-            size = max(LARGE // (4 * history.shape[1]), -(-len(history) // MOST_PARTS))
-            moment = pooled_moment(among.matrix(pooling), history)
-            parts = next_item_parts(among, history, pooling, size)
-            mixed = Mixed.of(parts, size, history, self.following, moment)
-            maps = content_maps(train.items, rows, (history, mixed), self.shrink)
-            table, scale = halved_of(mixed, into=mixed.second)
-        elif follows:
-            v = next_item_vectors(among, history, pooling)
-            mix(v, history, self.following, pooled_moment(among.matrix(pooling), history))
-            maps = content_maps(train.items, rows, (history, v), self.shrink)
-            scale = scale_of(v)
-            table = halved(v, scale)
-        else:
-            after = Ease(history)
-            maps = content_maps(train.items, rows, (history, after), self.shrink)
-            table, scale = halved_of(after)
+        history, _ = halved(History(spectrum, self.penalty or PENALTIES[1]), scale=1.0)
+        after: Vectors | Ease = Ease(history)
+        if self.following and train.time is not None:
+            after = next_item_vectors(among, history, pooling)
+            mix(after, history, self.following, pooled_moment(among.matrix(pooling), history))
+        maps = content_maps(train.items, rows, (history, after), self.shrink)
+        table, scale = halved(after)
         return ItemFactors(
             tuple(train.item_ids[row] for row in rows.tolist()),
             history,
@@ -131,7 +108,7 @@ class FactorsTuner:
         )
 
     def _choose(self, train: Interactions, seed: int, budget: Budget) -> FactorsTuner:
-        """Choose half-life, penalty and ratings in turn with EASE's factors, then the boost."""
+        """Choose half-life, penalty and ratings with EASE's factors, then the boost."""
         rng = np.random.default_rng(seed)
         hidden = rng.random(len(train.items)) < COLD
         last = train.last(seed=seed)
@@ -145,17 +122,12 @@ class FactorsTuner:
         if not len(held.rows):
             return fallback
         spectrum = decompose(held.train.among_chosen.matrix(), self._rank(train), seed=seed, budget=budget)
+        asked = (self._rank(train), self.penalty, self.pooling, seed)
         best = fallback
         if self.penalty is None or self.pooling is None:
-            penalty = self.penalty or PENALTIES[1]
-            lives = [self.pooling] if self.pooling else _half_lives(train)
-            pooling = max(lives, key=lambda one: held.plain(spectrum, penalty, one))
-            penalties = (self.penalty,) if self.penalty else PENALTIES
-            penalty = max(penalties, key=lambda one: held.plain(spectrum, one, pooling))
-            if self.pooling is None and train.rating is not None and np.std(train.rating) > 0:
-                spread = float(np.std(train.rating))
-                others = [replace(pooling, rating=slope, spread=spread) for slope in RATINGS]
-                pooling = max(others, key=lambda one: held.plain(spectrum, penalty, one))
+            if asked not in train.settled:
+                train.settled[asked] = self._with_ease(held, spectrum, train)
+            penalty, pooling = train.settled[asked]
             best = replace(best, penalty=penalty, pooling=pooling)
         return (
             best
@@ -163,17 +135,48 @@ class FactorsTuner:
             else replace(best, boost=self._boost(held, best._fitted(held.train, spectrum, 1.0)))
         )
 
+    def _with_ease(self, held: Held, spectrum: Spectrum, train: Interactions) -> tuple[float, Pooling]:
+        """Choose half-life, penalty and ratings in turn with EASE's factors: whatever is fitted after."""
+        penalty = self.penalty or PENALTIES[1]
+        lives = [self.pooling] if self.pooling else _half_lives(train)
+        pooling = _best(lives, held.plain(spectrum, penalty, lives))
+        penalties = (self.penalty,) if self.penalty else PENALTIES
+        penalty = _best(penalties, [held.plain(spectrum, one, [pooling])[0] for one in penalties])
+        spread = 0.0 if train.rating is None else float(np.std(train.rating, dtype=np.float64))
+        if self.pooling is None and spread > 0:
+            others = [replace(pooling, rating=slope, spread=spread) for slope in RATINGS]
+            pooling = _best(others, held.plain(spectrum, penalty, others))
+        return penalty, pooling
+
     def _boost(self, held: Held, fitted: ItemFactors) -> float:
         """Give the largest boost that costs known items no more than the price."""
-        best, full = 1.0, None
-        for boost in BOOSTS:
-            one = replace(fitted, content_found=np.float32(boost) * fitted.content_found)
-            warm = held.score(one)
-            full = warm if full is None else full
-            if warm < full * (1 - self.price):
+        best, scores = 1.0, held.boosted(fitted, BOOSTS)
+        for boost, warm in zip(BOOSTS, scores, strict=True):
+            if warm < scores[0] * (1 - self.price):
                 break
             best = boost
         return best
+
+
+def _best(settings: Sequence[T], scores: Sequence[float]) -> T:
+    """Give the setting with the best score; of equal ones the first."""
+    return settings[int(np.argmax(scores))]
+
+
+@dataclass(frozen=True)
+class History:
+    """EASE's ``u`` of items, (N, r), worked out from singular vectors whenever some are asked for."""
+
+    spectrum: Spectrum
+    penalty: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, r)."""
+        return len(self.spectrum.items), len(self.spectrum.values)
+
+    def __getitem__(self, rows: slice) -> Vectors:
+        return self.spectrum.rows(rows) * self.spectrum.roots(self.penalty)
 
 
 @dataclass(frozen=True)
@@ -183,23 +186,14 @@ class Ease:
     u: Halves
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:
         """(N, r)."""
-        return self.u.shape[0], self.u.shape[1]
+        return self.u.shape
 
     def __getitem__(self, rows: slice) -> Vectors:
-        return found(self.u[rows].astype(np.float32))
-
-
-def _spent(spectrum: Spectrum, penalty: float) -> NDArray[np.float16]:
-    """Give EASE's ``u`` of every item (N, r), in half of the spectrum's memory; no number is above 1."""
-    items: Any = spectrum.items
-    roots = spectrum.roots(penalty)
-    for start in range(0, len(items), BLOCK):
-        block = slice(start, start + BLOCK)
-        items[block] = spectrum.rows(block) * roots
-    half: NDArray[np.float16] = items if items.dtype == np.float16 else halved(items, 1.0)
-    return half
+        u = self.u[rows].astype(np.float32)
+        release(self.u)
+        return found(u)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,70 +211,9 @@ class PoolingTuner:
         )
         if not len(held.rows):
             return Pooled()
-        return max((Pooled(pooling) for pooling in _half_lives(train)), key=held.score)
+        lives = _half_lives(train)
+        return Pooled(_best(lives, held.pooled(lives)))
 
 
 def _half_lives(train: Interactions) -> list[Pooling]:
     return [Pooling(half_life=h) for h in (HALF_LIVES if train.time is not None else (None,))]
-
-
-@dataclass(frozen=True)
-class Held:
-    """Latest interactions of some users, held out while settings are chosen."""
-
-    train: Interactions
-    """Without them, and without hidden items."""
-    rows: NDArray[np.int64]
-    """Users that are judged."""
-    targets: Interactions
-    """What is held out on items that are known."""
-    budget: Budget = field(default_factory=Budget)
-    """When to stop asking."""
-
-    @classmethod
-    def of(
-        cls,
-        whole: Interactions,
-        last: NDArray[np.bool_],
-        hidden: NDArray[np.bool_],
-        rng: np.random.Generator,
-    ) -> Held:
-        """Hold out the interactions marked ``last``, and everything on ``hidden`` items."""
-        train = whole.take(~last & ~hidden[whole.item])
-        targets = whole.take(last & (train.popularity > 0)[whole.item])
-        rows = np.flatnonzero((targets.counts > 0) & (train.counts > 0))
-        if len(rows) > USERS:
-            rows = np.sort(rng.choice(rows, USERS, replace=False))
-        return cls(train, rows, targets)
-
-    def _mean(self, queries: Vectors, mapped: Callable[[slice], Vectors]) -> float:
-        self.budget.check()
-        relevance = self.targets.matrix()[self.rows]
-        seen = self.train.matrix()[self.rows]
-        relevance.sort_indices()
-        ranks = positive_ranks(queries, self.train.items, relevance, exclude=seen, document_map=mapped)
-        return float(evaluate_ranks(ranks, relevance, [METRIC])[METRIC].mean())
-
-    def plain(self, spectrum: Spectrum, penalty: float, pooling: Pooling) -> float:
-        """Recall of EASE's factors with a pooling; the spectrum has the chosen items alone."""
-        roots, chosen = spectrum.roots(penalty), np.flatnonzero(self.train.popularity)
-        among = self.train.among_chosen
-        weights = among.matrix(pooling)[self.rows]
-        known = np.unique(weights.indices)
-        pooled = np.asarray(weights[:, known] @ spectrum.rows(known), np.float32)
-
-        def mapped(rows: slice) -> Vectors:
-            start, stop, _ = rows.indices(len(self.train.items))
-            first, end = np.searchsorted(chosen, (start, stop))
-            out = np.zeros((stop - start, len(roots)), np.float32)
-            out[chosen[first:end] - start] = found(spectrum.rows(slice(first, end)) * roots)
-            return out
-
-        return self._mean(pooled * roots, mapped)
-
-    def score(self, transform: ItemFactors | Pooled) -> float:
-        """Recall of a whole map, known and new items ranked together."""
-        x, ids = self.train.items, self.train.item_ids
-        weights = self.train.matrix(transform.pooling)[self.rows]
-        pooled = pooled_histories(transform, x, ids, weights)
-        return self._mean(pooled, mapped_documents(transform, x, ids))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from scipy.sparse import csr_matrix
 from embedtune.transforms.pooling import Pooling
 from embedtune.types import Similarity, Vectors
 
-Rows = NDArray[np.int64]
+Rows = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Interactions:
     ----------
     items : float32 array of shape (N, d)
         Content vectors, unit length where the similarity is cosine; may be memory-mapped.
-    user, item : int arrays of shape (t,)
+    user, item : int32 arrays of shape (t,)
         Who chose what; users are numbered from 0 to ``users`` - 1.
-    rating : float array of shape (t,), optional
+    rating : float32 array of shape (t,), optional
         What the user thought of it.
-    time : int array of shape (t,), optional
-        When, in any unit; None where it is not known.
+    time : int32 array of shape (t,), optional
+        The place of its time among all times that there are; None where it is not known.
     item_ids : sequence of str
         Names of the items' rows.
     users : int
@@ -44,11 +44,13 @@ class Interactions:
     items: Vectors
     user: Rows
     item: Rows
-    rating: NDArray[np.float64] | None
+    rating: NDArray[np.float32] | None
     time: Rows | None
     item_ids: Sequence[str]
     users: int
     similarity: Similarity = "cosine"
+    settled: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What a tuner has chosen on just these before, for those that would choose the same."""
 
     @classmethod
     def of(
@@ -64,17 +66,18 @@ class Interactions:
         similarity: Similarity = "cosine",
     ) -> Interactions:
         """Sort by user and time; of a choice made twice the latest counts."""
-        user, item = np.asarray(user, np.int64), np.asarray(item, np.int64)
+        user, item = np.asarray(user, np.int32), np.asarray(item, np.int32)
         order = np.lexsort((user,) if time is None else (time, user))
-        pair = user[order] * len(items) + item[order]
+        pair = user[order].astype(np.int64) * len(items) + item[order]
         _, last = np.unique(pair[::-1], return_index=True)
         order = order[np.sort(len(pair) - 1 - last)]
+        places = None if time is None else np.unique(time, return_inverse=True)[1][order]
         return cls(
             items,
             user[order],
             item[order],
-            None if rating is None else np.asarray(rating, np.float64)[order],
-            None if time is None else np.asarray(time, np.int64)[order],
+            None if rating is None else np.asarray(rating, np.float32)[order],
+            None if places is None else places.astype(np.int32),
             item_ids,
             int(user.max(initial=-1)) + 1 if users is None else users,
             similarity,
@@ -84,12 +87,12 @@ class Interactions:
         return len(self.user)
 
     @cached_property
-    def counts(self) -> Rows:
+    def counts(self) -> NDArray[np.int64]:
         """Interactions of each user, (users,)."""
         return np.bincount(self.user, minlength=self.users)
 
     @cached_property
-    def popularity(self) -> Rows:
+    def popularity(self) -> NDArray[np.int64]:
         """Interactions of each item, (N,)."""
         return np.bincount(self.item, minlength=len(self.items))
 
@@ -97,14 +100,14 @@ class Interactions:
     def place(self) -> Rows:
         """Place of each interaction in its user's history, from 0, (t,)."""
         start = np.cumsum(self.counts) - self.counts
-        return np.asarray(np.arange(len(self)) - start[self.user], np.int64)
+        return np.arange(len(self), dtype=np.int32) - start.astype(np.int32)[self.user]
 
     @cached_property
     def age(self) -> Rows:
         """0 for the user's latest interaction, 1 for the one before, (t,); all 0 where time is not known."""
         if self.time is None:
-            return np.zeros(len(self), np.int64)
-        return self.counts[self.user] - 1 - self.place
+            return np.zeros(len(self), np.int32)
+        return self.counts.astype(np.int32)[self.user] - 1 - self.place
 
     @cached_property
     def liking(self) -> NDArray[np.float64] | None:
@@ -142,7 +145,7 @@ class Interactions:
         return replace(
             self,
             items=np.broadcast_to(np.float32(0), (len(chosen), self.items.shape[1])),
-            item=np.searchsorted(chosen, self.item),
+            item=np.searchsorted(chosen, self.item).astype(np.int32),
             item_ids=[self.item_ids[row] for row in chosen.tolist()],
         )
 

@@ -1,4 +1,4 @@
-"""The ladder of recommendation: pooling alone, EASE in factors, and factors fitted to what comes next."""
+"""The ladder of recommendation: pooling alone, factors fitted to what comes next, and EASE in factors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from embedtune.tuners.interactions import Interactions
 
 
 def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
-    """Yield candidates from simple to complex.
+    """Yield candidates; where time may end before the last, first what serves most.
 
-    All but the first replace the stored vectors; none is followed at several strengths, as factors and
-    content do not lie in one space. Without times there is nothing that comes next.
+    Factors that are fitted to what comes next have those of EASE as one half. All but pooling replace the
+    stored vectors; none is followed at several strengths, as factors and content do not lie in one space.
+    Without times there is nothing that comes next.
     """
     yield Candidate("pooling", PoolingTuner())
-    yield Candidate("factors (EASE)", FactorsTuner(following=0.0), rung=2)
     train: Interactions = folded.problem.training(folded.problem.everything)
     if train.time is not None:
         yield Candidate("factors (next)", FactorsTuner(), rung=2)
+    yield Candidate("factors (EASE)", FactorsTuner(following=0.0), rung=2)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from embedtune.transforms.halves import scale_of
+from embedtune.mapped import ROWS as SCATTERED
+from embedtune.mapped import gather, release, scratch
 from embedtune.transforms.pooling import Pooling
 from embedtune.tuners.cooccurrence import found
 from embedtune.tuners.interactions import Interactions
@@ -55,63 +55,39 @@ def next_item_vectors(
     Returns
     -------
     float32 array of shape (N, r)
-        Zero for items that followed nothing.
+        :func:`~embedtune.mapped.scratch`; zero for items that followed nothing.
 
     References
     ----------
     Choi et al. 2021, Session-aware Linear Item-Item Models (SLIT, WWW, eq. 11), here in factors and
     with decaying weights, so that it is one ridge regression of r x r.
     """
-    rank = history.shape[1]
-    moment = np.zeros((rank, rank))
-    cross = _cross(train, history, pooling, ahead, slice(0, len(history)), moment)
+    cross, moment = _cross(train, history, pooling, ahead)
     _solve(cross, moment, penalty)
     return cross
 
 
-def next_item_parts(
-    train: Interactions,
-    history: Vectors | Halves,
-    pooling: Pooling,
-    size: int,
-    *,
-    ahead: float = 4.0,
-    penalty: float = 0.1,
-) -> Iterator[tuple[slice, Vectors]]:
-    """Yield what :func:`next_item_vectors` gives, some items at a time, each by going over all histories."""
-    moment = np.zeros((history.shape[1],) * 2)
-    for start in range(0, len(history), size):
-        items = slice(start, min(start + size, len(history)))
-        part = _cross(train, history, pooling, ahead, items, None if start else moment)
-        _solve(part, moment, penalty)
-        yield items, part
-        del part  # before the next is made
-
-
 def _cross(
-    train: Interactions,
-    history: Vectors | Halves,
-    pooling: Pooling,
-    ahead: float,
-    items: slice,
-    moment: NDArray[np.float64] | None,
-) -> Vectors:
-    """Add up the faded moments that each of a run of items followed, (n, r), and the second ``moment``."""
-    cross = np.zeros((items.stop - items.start, history.shape[1]), np.float32)
+    train: Interactions, history: Vectors | Halves, pooling: Pooling, ahead: float
+) -> tuple[Vectors, NDArray[np.float64]]:
+    """Add up the faded moments that each item followed, (N, r), and the moments' second moment, (r, r)."""
+    rank = history.shape[1]
+    cross, moment = scratch(history.shape, np.float32), np.zeros((rank, rank))
     fade = 1.0 if pooling.half_life is None else 0.5 ** (1 / pooling.half_life)
     for rows in _blocks(train):
         item, place = train.item[rows], train.place[rows]
-        z = _before(_decayed(history[item].astype(np.float32), place, fade), place)
-        if moment is not None:
-            moment += z.T @ z
+        known, at = np.unique(item, return_inverse=True)
+        z = _before(_decayed(gather(history, known)[at], place, fade), place)
+        moment += z.T @ z
         followed = _decayed(z, place, 0.5 ** (1 / ahead))  # row i: the moments that item i followed
         del z
-        known, at = np.unique(item, return_inverse=True)
-        first, end = np.searchsorted(known, (items.start, items.stop))
         n = len(item)
-        sums = csr_matrix((np.ones(n, np.float32), (at, np.arange(n))), (len(known), n))[first:end] @ followed
-        cross[known[first:end] - items.start] += sums
-    return cross
+        sums = csr_matrix((np.ones(n, np.float32), (at, np.arange(n))), (len(known), n)) @ followed
+        for start in range(0, len(known), SCATTERED):
+            some = slice(start, start + SCATTERED)
+            cross[known[some]] += sums[some]
+            release(cross)
+    return cross, moment
 
 
 def _solve(cross: Vectors, moment: NDArray[np.float64], penalty: float) -> None:
@@ -121,6 +97,7 @@ def _solve(cross: Vectors, moment: NDArray[np.float64], penalty: float) -> None:
     inverse = np.linalg.inv(moment + hold * np.eye(rank))
     for start in range(0, len(cross), ROWS):
         cross[start : start + ROWS] = cross[start : start + ROWS].astype(np.float64) @ inverse
+        release(cross)
 
 
 def mix(second: Vectors, history: Vectors | Halves, share: float, moment: NDArray[np.float64]) -> None:
@@ -133,64 +110,15 @@ def mix(second: Vectors, history: Vectors | Halves, share: float, moment: NDArra
     blocks = [slice(start, start + ROWS) for start in range(0, len(second), ROWS)]
     for block in blocks:
         for total, v in zip(inner, (found(history[block].astype(np.float32)), second[block]), strict=True):
-            total += v.T.astype(np.float64) @ v
+            total += v.T @ v
+        release(history)
+        release(second)
     first, other = (max(float(np.sqrt(np.sum(moment * total))), 1e-12) for total in inner)
     for block in blocks:
         second[block] *= np.float32(share * first / other)
         second[block] += np.float32(1 - share) * found(history[block].astype(np.float32))
-
-
-@dataclass(frozen=True)
-class Mixed:
-    """What :func:`mix` makes of two tables, worked out whenever some rows are asked for.
-
-    ``second`` is in half precision, each run of ``size`` items with a scale of its own.
-    """
-
-    second: Halves
-    scales: NDArray[np.float32]
-    size: int
-    history: Vectors | Halves
-    share: float
-    ratio: float
-    """Brings the second part to where histories score alike on both."""
-
-    @classmethod
-    def of(
-        cls,
-        parts: Iterator[tuple[slice, Vectors]],
-        size: int,
-        history: Vectors | Halves,
-        share: float,
-        moment: NDArray[np.float64],
-    ) -> Mixed:
-        """Keep the parts of the second table as they come; one of them is in float32 at a time."""
-        second, scales = np.empty(history.shape, np.float16), []
-        inner = np.zeros((2, *moment.shape))
-        for items, part in parts:
-            scales.append(scale_of(part))
-            for start in range(0, len(part), ROWS):
-                block = slice(start, min(start + ROWS, len(part)))
-                here = slice(items.start + block.start, items.start + block.stop)
-                for total, v in zip(
-                    inner, (found(history[here].astype(np.float32)), part[block]), strict=True
-                ):
-                    total += v.T.astype(np.float64) @ v
-                second[here] = part[block] * np.float32(scales[-1])
-            del part
-        first, other = (max(float(np.sqrt(np.sum(moment * total))), 1e-12) for total in inner)
-        return cls(second, np.array(scales, np.float32), size, history, share, first / other)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(N, r)."""
-        return self.second.shape[0], self.second.shape[1]
-
-    def __getitem__(self, rows: slice) -> Vectors:
-        scale = self.scales[np.arange(*rows.indices(len(self.second))) // self.size]
-        found_before = found(self.history[rows].astype(np.float32))
-        mixed = self.second[rows].astype(np.float32) * (np.float32(self.share * self.ratio) / scale)[:, None]
-        return np.asarray(mixed + np.float32(1 - self.share) * found_before)
+        release(history)
+        release(second)
 
 
 def pooled_moment(weights: csr_matrix, history: Vectors | Halves) -> NDArray[np.float64]:
@@ -202,8 +130,8 @@ def pooled_moment(weights: csr_matrix, history: Vectors | Halves) -> NDArray[np.
         stop = min(stop, start + ROWS)
         part = weights[start:stop]
         known = np.unique(part.indices)
-        pooled = part[:, known] @ history[known].astype(np.float32)
-        moment += pooled.T.astype(np.float64) @ pooled
+        pooled = part[:, known] @ gather(history, known)
+        moment += pooled.T @ pooled
         start = stop
     return moment
 
@@ -219,7 +147,7 @@ def _blocks(train: Interactions) -> Iterator[slice]:
         start = stop
 
 
-def _decayed(x: Vectors, place: NDArray[np.int64], fade: float) -> Vectors:
+def _decayed(x: Vectors, place: NDArray[np.integer], fade: float) -> Vectors:
     """Sum each row and the faded rows before it, anew where ``place`` is 0; all users at once."""
     starts = np.flatnonzero(place == 0)
     counts = np.diff(np.r_[starts, len(x)])
@@ -236,7 +164,7 @@ def _decayed(x: Vectors, place: NDArray[np.int64], fade: float) -> Vectors:
     return out
 
 
-def _before(x: Vectors, place: NDArray[np.int64]) -> Vectors:
+def _before(x: Vectors, place: NDArray[np.integer]) -> Vectors:
     """Give each row the one before it; zero where ``place`` is 0."""
     out = np.zeros_like(x)
     out[1:] = x[:-1]

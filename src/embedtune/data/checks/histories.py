@@ -101,12 +101,10 @@ def earlier_tests(dataset: Dataset) -> Iterator[Finding]:
         )
 
 
-def _users(dataset: Dataset) -> tuple[Rows, Rows]:
+def _users(dataset: Dataset) -> tuple[NDArray[np.int32], Rows]:
     """Give the number of the user of each interaction, (t,), and interactions of each user."""
-    _, users, counts = np.unique(
-        np.array(cells(dataset.interactions, "user"), str), return_inverse=True, return_counts=True
-    )
-    return users, counts
+    users, names = dataset.users
+    return users, np.bincount(users, minlength=len(names))
 
 
 def _places(dataset: Dataset, rows: Rows) -> list[Example]:

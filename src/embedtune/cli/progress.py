@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
+from embedtune.duration import duration
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -68,7 +70,7 @@ class StageProgress:
         if now - self._spoke < INTERVAL or done >= total:
             return
         self._spoke = now
-        left = f", about {seconds((now - started) / done * (total - done))} left" if done else ""
+        left = f", about {duration((now - started) / done * (total - done))} left" if done else ""
         typer.echo(f"{stage}: {done:,} of {total:,}{left}", err=True)
 
 
@@ -79,20 +81,6 @@ def watch(model: Tuned, told: Callable[[int, int], None]) -> None:
 
     if isinstance(model.encoder, CachedEncoder | DeferredEncoder):
         model.encoder.progress = told
-
-
-def seconds(duration: float) -> str:
-    """Give a duration for people.
-
-    >>> seconds(4.2), seconds(150), seconds(7300)
-    ('4 s', '2 min 30 s', '2 h 1 min')
-    """
-    whole = round(duration)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _bars() -> Progress:

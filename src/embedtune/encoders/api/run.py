@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from embedtune.encoders.api.asking import Failed, Halted, OverLimit
 from embedtune.encoders.api.batches import batches, byte_lengths, estimated_tokens
 from embedtune.encoders.api.refusals import Refused
+from embedtune.encoders.pace import Unfinished, current_pace
 from embedtune.errors import TextsFailed, UserError
 from embedtune.types import Kind, Vectors
 
@@ -72,7 +73,13 @@ class Run:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
-        """Encode everything, or say what is missing."""
+        """Encode everything, or say what is missing.
+
+        Raises
+        ------
+        Unfinished
+            When the time that holds in this thread ends before; what was under way has been handed on.
+        """
         encoder, asker = self.encoder, self.encoder._asker
         encoder._check_key()
         self.texts = [text or " " for text in self.texts]  # APIs refuse empty ones
@@ -82,8 +89,11 @@ class Run:
         threads = min(len(queue), WORKERS * asker.manner.concurrency)
         pool = ThreadPoolExecutor(threads)
         futures = [pool.submit(self._work, queue) for _ in range(threads)]
+        pace = current_pace()
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            waiting = wait(futures, None if pace is None else pace.left, return_when=FIRST_EXCEPTION).not_done
+            if waiting and pace is not None and self.fatal is None and pace.left <= 0:
+                raise Unfinished(pace)
         finally:
             self._end(pool, futures)
         self._tell()

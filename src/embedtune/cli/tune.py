@@ -224,10 +224,11 @@ def tune(
         output.say(tuned.threshold.text())
     tuned.save(out, overwrite=overwrite)
     output.say()
-    output.say(
-        saved_line(tuned.verdict.headline, str(out), forced=force and tuned.verdict.method != "identity")
-    )
-    output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
+    verdict = tuned.verdict
+    decided = "nothing was tried" if verdict.untried else verdict.decision
+    output.say(saved_line(decided, str(out), forced=force and verdict.method != "identity"))
+    search = f"embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'"
+    output.say(f"next: {'the same command with --overwrite' if verdict.untried else search}")
     threshold = tuned.threshold.to_dict() if tuned.threshold else None
     output.write({**tuned.verdict.to_dict(), "threshold": threshold, "out": out})
 

@@ -1,4 +1,4 @@
-"""How long encoding may take: all that encodes within a block ends with its time, and how fast it went is seen."""
+"""How long encoding may take: all that encodes within a block ends with its time, and its rate is seen."""
 
 from __future__ import annotations
 
@@ -99,9 +99,7 @@ class Pace:
         else:
             self._others = self._others[0] + seconds, self._others[1] + weight
         if self._batches == FEW and (rest := self.rest()) is not None and rest > FAR * self.left:
-            kept = (
-                "the vectors are kept, and the same command goes on from there" if self.kept else "give more"
-            )
+            kept = "what is encoded is kept, and another run goes on" if self.kept else "give more time"
             line = "encoding takes about %s more, and there are %s for it: %s; %s"
             logger.warning(line, duration(rest), duration(self.left), self.otherwise, kept)
 
@@ -119,7 +117,7 @@ _PACE: ContextVar[Pace | None] = ContextVar("pace", default=None)
 
 @contextlib.contextmanager
 def paced(pace: Pace | None) -> Iterator[None]:
-    """Have encoding end with the time of ``pace``, in this thread and until the block ends; None for never."""
+    """Have encoding in this thread end with the time of ``pace``, while the block lasts; None for never."""
     token = _PACE.set(pace)
     try:
         yield

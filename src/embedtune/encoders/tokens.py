@@ -24,7 +24,7 @@ BLOCK = 1024
 
 
 def reading_lengths(texts: Sequence[str], max_tokens: int | None) -> NDArray[np.float64]:
-    """Give about how much a model reads of each text, in characters, (n,): what the time to encode it goes by.
+    """Give about how much a model reads of each text, in characters, (n,): encoding takes as long.
 
     Examples
     --------

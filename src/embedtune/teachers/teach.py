@@ -74,8 +74,8 @@ def teach(
     progress : callable, optional
         Called with (stage, done, total).
     budget : Budget, optional
-        When all has to end. The base's documents, which are needed in any case, are encoded first; the teacher
-        gets :data:`SHARE` of what is left then.
+        When all has to end. The base's documents, which are needed in any case, are encoded first; the
+        teacher gets :data:`SHARE` of what is left then.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def teach(
     UserError
         When the task is another, there is nothing to label, or the scores are of none of the queries.
     Untaught
-        When the teacher does not end in its share of the time. What it has scored is in the cache, if it has one.
+        When the teacher does not end in its share of the time. What it has scored is in its cache, if any.
     Unfinished
         When the time that holds here ends before the base's texts have vectors.
     """
@@ -180,7 +180,7 @@ def _scores(
     candidates.encode_documents()
     share = budget.leaving(1 - SHARE).deadline
     assert share is not None
-    pace = Pace(share, "its labels are left out in this run")
+    pace = Pace(share, "the teacher's labels are left out in this run")
     try:
         with paced(pace):
             return teacher.score(dataset, rows, candidates, progress)
@@ -189,10 +189,10 @@ def _scores(
             raise
         rest = pace.rest()
         takes = "" if rest is None else f", and the rest takes about {duration(max(rest, 1.0))}"
-        kept = "the same command goes on where this one stopped" if pace.kept else "give more time"
+        kept = "another run goes on where this one stopped" if pace.kept else "give more time"
         raise Untaught(
-            f"the teacher {teacher.name} had done {pace.done:,} of {pace.total:,} texts or pairs when {SHARE:.0%} "
-            f"of the time was over: its labels were left out{takes}; {kept}"
+            f"the teacher {teacher.name} had done {pace.done:,} of {pace.total:,} texts or pairs when "
+            f"{SHARE:.0%} of the time was over: its labels were left out{takes}; {kept}"
         ) from None
 
 

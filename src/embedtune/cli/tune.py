@@ -225,8 +225,8 @@ def tune(
     tuned.save(out, overwrite=overwrite)
     output.say()
     verdict = tuned.verdict
-    decided = "nothing was tried" if verdict.untried else verdict.decision
-    output.say(saved_line(decided, str(out), forced=force and verdict.method != "identity"))
+    forced = force and verdict.method != "identity"
+    output.say(saved_line(verdict.decision, str(out), forced=forced, untried=verdict.untried))
     search = f"embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'"
     output.say(f"next: {'the same command with --overwrite' if verdict.untried else search}")
     threshold = tuned.threshold.to_dict() if tuned.threshold else None
@@ -256,10 +256,11 @@ def show_findings(output: Output, dataset: Dataset, *, command: str) -> None:
         output.say(f"  {finding.message}")
 
 
-def saved_line(decision: str, folder: str, *, forced: bool = False) -> str:
+def saved_line(decision: str, folder: str, *, forced: bool = False, untried: bool = False) -> str:
     """Say what was saved: the tuned model, or the base where tuning is not advised and no map was forced."""
     if decision == "tune":
         return f"saved the tuned model: {folder}"
     if forced:
         return f"saved the tuned model, because of --force: {folder}"
-    return f"saved the base as it is, because the verdict is '{decision}': {folder}"
+    why = "nothing was tried" if untried else f"the verdict is '{decision}'"
+    return f"saved the base as it is, because {why}: {folder}"

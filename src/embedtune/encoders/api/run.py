@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from embedtune.encoders.api.asking import Failed, Halted, OverLimit
 from embedtune.encoders.api.batches import batches, byte_lengths, estimated_tokens
 from embedtune.encoders.api.refusals import Refused
-from embedtune.encoders.pace import Unfinished, current_pace
+from embedtune.encoders.pace import current_pace
 from embedtune.errors import TextsFailed, UserError
 from embedtune.types import Kind, Vectors
 
@@ -89,14 +89,21 @@ class Run:
         threads = min(len(queue), WORKERS * asker.manner.concurrency)
         pool = ThreadPoolExecutor(threads)
         futures = [pool.submit(self._work, queue) for _ in range(threads)]
-        pace = current_pace()
         try:
-            waiting = wait(futures, None if pace is None else pace.left, return_when=FIRST_EXCEPTION).not_done
-            if waiting and pace is not None and self.fatal is None and pace.left <= 0:
-                raise Unfinished(pace)
+            self._wait(futures)
         finally:
             self._end(pool, futures)
         self._tell()
+
+    def _wait(self, futures: list[Future[None]]) -> None:
+        """Wait for all threads, until one fails or the time ends."""
+        pace = current_pace()
+        while True:
+            given = None if pace is None else pace.left
+            done, others = wait(futures, given, return_when=FIRST_EXCEPTION)
+            if pace is None or not others or self.fatal is not None or any(one.exception() for one in done):
+                return
+            pace.check()
 
     def _end(self, pool: ThreadPoolExecutor, futures: list[Future[None]]) -> None:
         """End all threads: at once where nothing is under way, else when what is paid for has come."""

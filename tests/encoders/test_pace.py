@@ -126,7 +126,11 @@ def test_a_time_that_is_far_too_short_is_told_once_and_at_once(
     # after four chunks of five there are 60 more texts to come; 40 s would be enough to say nothing (60 / 1.5)
     monkeypatch.setattr(cached, "CHUNK_TEXTS", 5)
     texts = [f"text {number:02}" for number in range(80)]
-    with caplog.at_level(logging.WARNING), pytest.raises(Unfinished), paced(Pace(clock.now + given, "no map")):
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(Unfinished),
+        paced(Pace(clock.now + given, "no map")),
+    ):
         CachedEncoder(SlowEncoder(clock), VectorCache(tmp_path)).encode(texts)
     lines = [record.getMessage() for record in caplog.records]
     assert lines == told * [

@@ -31,7 +31,7 @@ class StageProgress:
     def __init__(self) -> None:
         self._bars: Progress | None = _bars() if sys.stderr.isatty() else None
         self._stages: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
         self._spoke = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -66,11 +66,14 @@ class StageProgress:
 
     def _line(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        started = self._started.setdefault(stage.partition(": ")[0], now)
+        started, before = self._started.setdefault(
+            stage.partition(": ")[0], (now, done)
+        )  # before: in the cache
         if now - self._spoke < INTERVAL or done >= total:
             return
         self._spoke = now
-        left = f", about {duration((now - started) / done * (total - done))} left" if done else ""
+        rest = (now - started) / (done - before) * (total - done) if done > before else None
+        left = "" if rest is None else f", about {duration(rest)} left"
         typer.echo(f"{stage}: {done:,} of {total:,}{left}", err=True)
 
 

@@ -1,4 +1,4 @@
-"""A budget that ends before there are vectors: the base is kept, the reason says how to go on, and one can."""
+"""A budget that ends before there are vectors: the base is kept, and another run goes on."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def test_a_teacher_that_takes_more_than_half_is_left_out_and_goes_on(clock: Fake
     found = tuned(base, budget="40s", teacher=ModelTeacher(teacher), queries=more)
     assert teacher.encoder.asked == [row["positive"] for row in ROWS[:20]]
     assert found.verdict.reasons[-1] == (
-        "the teacher teacher had done 20 of 40 texts or pairs when 50% of the time was over: its labels were left "
-        "out, and the rest takes about 20 s; another run goes on where this one stopped"
+        "the teacher teacher had done 20 of 40 texts or pairs when 50% of the time was over: its labels were "
+        "left out, and the rest takes about 20 s; another run goes on where this one stopped"
     )
     alone = tuned(slow(clock, "base", seconds=0.0))
     assert found.verdict.gain == alone.verdict.gain

@@ -123,7 +123,7 @@ def test_the_first_batch_opens_the_model_and_says_nothing_of_the_rate(clock: Fak
 def test_a_time_that_is_far_too_short_is_told_once_and_at_once(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: Any, tmp_path: Path, given: float, told: int
 ) -> None:
-    # after four chunks of five there are 60 more texts to come; 40 s would be enough to say nothing (60 / 1.5)
+    # after four chunks of five 60 more texts are to come; with 40 s left nothing is said yet (60 / 1.5)
     monkeypatch.setattr(cached, "CHUNK_TEXTS", 5)
     texts = [f"text {number:02}" for number in range(80)]
     with (

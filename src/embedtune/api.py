@@ -12,8 +12,7 @@ from typing import Any
 from embedtune.artifact import Tuned
 from embedtune.asked import check_method, check_metric, check_slices, seconds
 from embedtune.chosen import Chosen, choose_of_all
-from embedtune.collect import HELD_OUT, collect
-from embedtune.collect.probes import probes_of
+from embedtune.collect import HELD_OUT
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.join import join_test
@@ -22,22 +21,24 @@ from embedtune.data.slices import as_names
 from embedtune.data.written import QueryWriter
 from embedtune.decision import Clock, bounds, classifier, judge
 from embedtune.encoders import load_encoder
+from embedtune.encoders.pace import Unfinished
 from embedtune.errors import DataError, UserError
 from embedtune.judging.keeping import Keep, checked_share
 from embedtune.judging.labelled import MAP_AT_ONCE, POOL
 from embedtune.judging.slices import slices_of
-from embedtune.judging.verdict import FEWEST
+from embedtune.judging.verdict import Verdict
 from embedtune.memory import check_memory, give_back, limited
 from embedtune.parts import Sliced
+from embedtune.prepared import prepare
 from embedtune.reference import Reference
 from embedtune.sameness import check_sameness, threshold_of
 from embedtune.settings import settings_of
 from embedtune.sizes import Dims, checked_dims, widths, with_sizes
 from embedtune.teachers import open_teacher
-from embedtune.teachers.teach import teach
 from embedtune.transforms import Identity
 from embedtune.tuners.base import Budget
 from embedtune.types import Encoder
+from embedtune.unencoded import without_vectors
 from embedtune.weights.processes import join
 from embedtune.weights.reach import check_base, check_checkpoint, rung_of, with_distil
 
@@ -89,7 +90,8 @@ def fine_tune(
         for those that map vectors, and :data:`embedtune.weights.RUNGS` for those that change the
         model's weights. ``"auto"`` changes weights only where a budget is given and suffices.
     budget : str or float, optional
-        Time for everything: ``"10m"``, ``"90s"``, or seconds. Without one, as long as it takes.
+        Time for everything: ``"10m"``, ``"90s"``, or seconds. Without one, as long as it takes. Where it ends
+        before the texts have vectors the base is kept, and another run goes on with the cache.
     test : str
         The split that judges and is never trained on; ``"none"`` trains on all; or a file laid out
         like ``data``. Where data has no split ``"test"``, the verdict is given out of fold.
@@ -102,7 +104,7 @@ def fine_tune(
     task, roles
         Passed to :func:`embedtune.data.read`.
     force : bool
-        Hand back the tuned map even where the verdict advises against it.
+        Hand back the tuned map even where the verdict advises against it; the base where none was fitted.
     unlabelled : bool
         ``data`` is a collection without labels: learn from its structure, see
         :func:`embedtune.data.pairs.pairs_from_structure`. Made labels judge nothing: without real
@@ -205,22 +207,44 @@ def fine_tune(
     check_memory(encoder, *sizes_of, pool=POOL, at_once=MAP_AT_ONCE)
     if rung is not None and dims is not None:  # leading dimensions that serve alone, see embedtune.sizes
         rung = replace(rung, matryoshka=tuple(dict.fromkeys([encoder.dimension, *narrower])))
-    if knows is not None:
-        training = [name for name in dataset.splits if test == "none" or name not in (test, HELD_OUT)]
-        dataset = teach(
+    settings = partial(
+        settings_of,
+        method=method,
+        test=test,
+        force=force,
+        slices=list(slices),
+        keep=keep,
+        same_at=same_at,
+        precision=precision,
+        dims=dims,
+        most_bytes=most_bytes,
+        layers=layers,
+        teacher=None if knows is None else knows.name,
+        distil=distil,
+    )
+    try:
+        prepared = prepare(
             dataset,
-            knows,
-            encoder=encoder,
-            training=training,
+            encoder,
+            test=test,
+            seed=seed,
+            budget=limit,
+            clock=clock,
+            teacher=knows,
             queries=queries,
             scores_serve=bool(distil),
-            progress=progress,
+            keeping=keep is not None,
         )
-        clock.stop("teach")
-    found = collect(dataset, encoder, test=test, progress=progress)
-    probes = None
-    if found.labels >= FEWEST:
-        probes = probes_of(dataset, encoder, seed=seed, needed=keep is not None, progress=progress)
+    except Unfinished as late:
+        verdict = without_vectors(
+            dataset, encoder, late.pace, test=test, metric=metric, budget=limit, clock=clock
+        )
+        facts = _facts(given, dataset, verdict.labels)
+        made_with = settings(metric=verdict.metric)
+        return Tuned(
+            base, verdict=verdict, metrics=_figures(verdict), data=facts, seed=seed, settings=made_with
+        )
+    dataset, found, probes = prepared.dataset, prepared.found, prepared.probes
     give_back(len(dataset.documents))
     clock.stop("encode")
 
@@ -264,8 +288,9 @@ def fine_tune(
         keep=keep,
         before=best.before,
     )
-    if best.note is not None:
-        verdict = replace(verdict, reasons=[*verdict.reasons, best.note])
+    notes = [note for note in (best.note, prepared.untaught) if note is not None]
+    stopped = verdict.stopped or prepared.untaught is not None
+    verdict = replace(verdict, reasons=[*verdict.reasons, *notes], stopped=stopped)
     better = verdict.decision == "tune" or force
     shipped = transform if better else Identity()
     if dims is not None:
@@ -282,39 +307,32 @@ def fine_tune(
         base if best.encoder is encoder else best.encoder,
         shipped,
         verdict=verdict,
-        metrics={"metric": deciding, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)},
-        data={
-            "fingerprint": given.fingerprint,
-            "task": dataset.task,
-            "counts": {
-                "queries": len(dataset.queries),
-                "documents": len(dataset.documents),
-                "judgements": found.labels if dataset.task != "retrieval" else len(dataset.qrels),
-            },
-            **({"made": made} if (made := made_labels(dataset)) else {}),
-        },
+        metrics=_figures(verdict),
+        data=_facts(given, dataset, found.labels),
         seed=seed,
         head=head,
         reference=Reference.of(best.found.train, dataset.task, seed),
         threshold=threshold_of(
             best.found, best.choice if better else None, same_at=same_at, precision=precision, seed=seed
         ),
-        settings=settings_of(
-            method=method,
-            metric=deciding,
-            test=test,
-            force=force,
-            slices=list(slices),
-            keep=keep,
-            same_at=same_at,
-            precision=precision,
-            dims=dims,
-            most_bytes=most_bytes,
-            layers=layers,
-            teacher=None if knows is None else knows.name,
-            distil=distil,
-        ),
+        settings=settings(metric=deciding),
     )
+
+
+def _figures(verdict: Verdict) -> dict[str, Any]:
+    """Give what the manifest says of both sides."""
+    return {"metric": verdict.metric, "base": asdict(verdict.base), "tuned": asdict(verdict.tuned)}
+
+
+def _facts(given: Dataset, dataset: Dataset, labels: int) -> dict[str, Any]:
+    """Give what the manifest says of the data: as it was given, and with the labels that were made."""
+    counts = {
+        "queries": len(dataset.queries),
+        "documents": len(dataset.documents),
+        "judgements": labels if dataset.task != "retrieval" else len(dataset.qrels),
+    }
+    facts = {"fingerprint": given.fingerprint, "task": dataset.task, "counts": counts}
+    return facts | ({"made": made} if (made := made_labels(dataset)) else {})
 
 
 def _labels(

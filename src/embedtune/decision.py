@@ -145,7 +145,7 @@ def judge(
             stopped=bool(choice and choice.stopped),
             wrong=wrong or 0.0,
             harmed_slices=tuple(one.name for one in sliced if one.harmed),
-            untried=_words(budget, clock) if nothing_tried else "",
+            untried=in_words(budget, clock) if nothing_tried else "",
         )
     )
     if wrong is not None and TOLERATED < wrong < BY_CHANCE:
@@ -213,7 +213,7 @@ def _surely_better(choice: Choice, tried: Tried, seed: int) -> bool:
     return gain is not None and gain.ci95[0] > 0
 
 
-def _words(budget: Budget, clock: Clock) -> str:
+def in_words(budget: Budget, clock: Clock) -> str:
     """Give the whole budget for people."""
     seconds = round((budget.deadline or clock.started) - clock.started, 3)
     return f"{seconds / 60:g} min" if seconds >= 120 and seconds % 60 == 0 else f"{seconds:g} s"

@@ -74,6 +74,15 @@ def test_without_a_terminal_progress_is_a_line_every_ten_seconds(monkeypatch, ca
     )
 
 
+def test_what_was_in_the_cache_took_no_time(monkeypatch, capsys):
+    clock = iter([0.0, 0.0, 20.0])
+    monkeypatch.setattr("embedtune.cli.progress.time.monotonic", lambda: next(clock))
+    with StageProgress() as progress:
+        progress("encode", 900, 1000)  # those are in the cache
+        progress("encode", 950, 1000)  # 20 s for 50, so 20 s for the other 50
+    assert capsys.readouterr().err == "encode: 950 of 1,000, about 20 s left\n"
+
+
 def test_on_a_terminal_progress_is_a_bar(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")

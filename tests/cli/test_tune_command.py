@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from slow_encoder import FakeClock
 
 import embedtune
 from embedtune.encoders import load_encoder
@@ -179,3 +180,44 @@ def test_scored_pairs_get_a_threshold_that_is_shown_and_saved(run, tmp_path):
     refused = run("tune", data, *base, "--overwrite", "--same-at", 9)
     assert refused.exit_code == 2
     assert "no pairs have a score of at least 9" in refused.stderr
+
+
+def test_a_budget_that_ends_while_texts_are_encoded_keeps_the_base_and_goes_on(
+    run, pairs, tiny_model, tmp_path, monkeypatch
+):
+    from embedtune.encoders import transformer
+
+    clock, plain, asked = FakeClock(), transformer.TransformerEncoder._forward, []
+
+    def two_seconds(self, texts, kind):
+        clock.now += 2
+        asked.extend(texts)
+        return plain(self, texts, kind)
+
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(transformer, "BATCH_TEXTS", 5)
+    monkeypatch.setattr(transformer.TransformerEncoder, "_forward", two_seconds)
+    out, written = tmp_path / "tuned", tmp_path / "r.json"
+    command = ("tune", pairs, "--base", tiny_model, "--out", out, "--json", written, "--force")
+    result = run(*command, "--budget", "5s")
+    assert result.exit_code == 0, result.stderr
+    said = " ".join(result.stdout.split())
+    assert "verdict: do not tune: 15 of 44 texts were encoded within the budget of 5 s" in said
+    assert "another run goes on where this one stopped" in said
+    assert f"saved the base as it is, because nothing was tried: {out}" in said
+    assert said.endswith("next: the same command with --overwrite")
+    assert "too few labels" not in said
+    found = json.loads(written.read_text())
+    assert (found["stopped"], found["labels"], found["labels_needed"]) == (True, 16, None)
+    assert (found["candidates"], len(found["reasons"])) == ([], 1)
+    assert set(found) >= KEYS
+    assert set(found["base"]) >= SIDE
+    assert embedtune.load(out, verify="full").encode_queries(["heart ache"]).shape == (1, 32)
+
+    first = asked[:15]
+    asked.clear()
+    result = run(*command, "--budget", "1h", "--overwrite")
+    assert result.exit_code == 0, result.stderr
+    assert not set(first) & set(asked)
+    assert "16 labelled queries are too few to tell" in " ".join(result.stdout.split())
+    assert "saved the base as it is" in result.stdout  # there was no map to force

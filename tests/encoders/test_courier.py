@@ -22,6 +22,7 @@ from embedtune.encoders import CachedEncoder, VectorCache, load_encoder
 from embedtune.encoders.api import dispatch
 from embedtune.encoders.api.encoder import ApiEncoder
 from embedtune.encoders.api.wire import Wire, packed, unpacked
+from embedtune.encoders.pace import Pace, Unfinished, paced
 from embedtune.errors import TextsFailed, UserError
 from embedtune.spending import Spending
 
@@ -152,6 +153,38 @@ def test_ctrl_c_takes_what_is_under_way(serve: Any) -> None:
     assert provider.accounts()["requests"] * 20 == paid  # all that was asked for was answered
     finished(start(provider))
     assert provider.accounts()["charged"] == 400
+
+
+class UntilDone(Pace):
+    """A time that ends once so many texts have come."""
+
+    most = 0
+
+    @property
+    def left(self) -> float:
+        return 0.02 if self.done < self.most else 0.0
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["courier", "this process"])
+def test_a_time_that_ends_takes_what_is_under_way(
+    serve: Any, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    provider = serve("--latency", "0.1")
+    monkeypatch.setattr(dispatch, "LOOK", 0.05)
+    if alone:
+        monkeypatch.setattr(sys, "executable", "")
+    encoder = opened(provider, concurrency=4)
+    pace = UntilDone(0.0, "nothing comes of it")
+    pace.most = 40
+    with pytest.raises(Unfinished), paced(pace):
+        encoder.encode(TEXTS)
+    accounts = provider.accounts()
+    assert 40 <= pace.done == accounts["charged"] < 400  # all that was asked for was answered, and is kept
+    assert accounts["requests"] * 20 == accounts["charged"]
+    more = opened(provider)
+    vectors = more.encode(TEXTS)
+    assert provider.accounts()["charged"] == provider.accounts()["texts"] == 400
+    assert encoder.encode(TEXTS).tobytes() == vectors.tobytes()  # it can be used again
 
 
 def test_ctrl_c_twice_leaves_the_rest_to_the_courier(serve: Any) -> None:

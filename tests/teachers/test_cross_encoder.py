@@ -68,7 +68,7 @@ def test_scores_are_kept_and_a_run_that_was_broken_off_goes_on(models, monkeypat
 
     monkeypatch.setattr(cached, "CHUNK_TEXTS", 2)
     asked: list[str] = []
-    plain = PairScorer.encode
+    plain = PairScorer.encode_parts
 
     def breaking(self, items, *, kind="document"):
         if len(asked) + len(items) > 4:
@@ -76,12 +76,12 @@ def test_scores_are_kept_and_a_run_that_was_broken_off_goes_on(models, monkeypat
         asked.extend(items)
         return plain(self, items, kind=kind)
 
-    monkeypatch.setattr(PairScorer, "encode", breaking)
+    monkeypatch.setattr(PairScorer, "encode_parts", breaking)
     with pytest.raises(KeyboardInterrupt):
         CrossEncoderTeacher(str(models[1])).score(read(ROWS), np.arange(3), nearest)
     first = list(asked)
     monkeypatch.setattr(
-        PairScorer, "encode", lambda self, items, **_: asked.extend(items) or plain(self, items)
+        PairScorer, "encode_parts", lambda self, items, **_: asked.extend(items) or plain(self, items)
     )
     told: list[tuple[str, int, int]] = []
     CrossEncoderTeacher(str(models[1])).score(

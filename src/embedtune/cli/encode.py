@@ -19,7 +19,8 @@ from embedtune.cli.options import (
     parse_roles,
 )
 from embedtune.cli.output import Output
-from embedtune.cli.progress import StageProgress, seconds, watch
+from embedtune.cli.progress import StageProgress, watch
+from embedtune.duration import duration
 
 if TYPE_CHECKING:
     from embedtune.artifact import Tuned
@@ -68,7 +69,7 @@ def encode(
         if queries is not None:
             write_vectors(folder, "query", dataset.query_ids, queries)
     took = time.perf_counter() - started
-    output.say(f"{out}: {documents.shape[1]} dimensions, {model.similarity}, in {seconds(took)}")
+    output.say(f"{out}: {documents.shape[1]} dimensions, {model.similarity}, in {duration(took)}")
     output.say(f"next: embedtune tune {data} --base vectors:{out} --out tuned")
     output.write(
         {

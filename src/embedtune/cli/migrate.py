@@ -10,7 +10,8 @@ import typer
 from embedtune.cli.api_options import NO_API, ApiOptions, with_api_options
 from embedtune.cli.options import Data, Json, Metric, Out, Roles, Seed, Task, parse_roles
 from embedtune.cli.output import Output
-from embedtune.cli.progress import StageProgress, seconds
+from embedtune.cli.progress import StageProgress
+from embedtune.duration import duration
 
 
 @with_api_options
@@ -89,8 +90,8 @@ def migrate(
     )
     took = report["seconds"]
     output.say(
-        f"  mapping everything takes about {seconds(took['bridge'])}, re-embedding everything about "
-        f"{seconds(took['re_embed'])} at the speed of the sample (near nothing where it was in the cache)"
+        f"  mapping everything takes about {duration(took['bridge'])}, re-embedding everything about "
+        f"{duration(took['re_embed'])} at the speed of the sample (near nothing where it was in the cache)"
     )
     if (cost := report["cost"]) is not None:
         output.say(

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
+from embedtune.duration import duration
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -29,7 +31,7 @@ class StageProgress:
     def __init__(self) -> None:
         self._bars: Progress | None = _bars() if sys.stderr.isatty() else None
         self._stages: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
         self._spoke = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -64,11 +66,14 @@ class StageProgress:
 
     def _line(self, stage: str, done: int, total: int) -> None:
         now = time.monotonic()
-        started = self._started.setdefault(stage.partition(": ")[0], now)
+        started, before = self._started.setdefault(
+            stage.partition(": ")[0], (now, done)
+        )  # before: in the cache
         if now - self._spoke < INTERVAL or done >= total:
             return
         self._spoke = now
-        left = f", about {seconds((now - started) / done * (total - done))} left" if done else ""
+        rest = (now - started) / (done - before) * (total - done) if done > before else None
+        left = "" if rest is None else f", about {duration(rest)} left"
         typer.echo(f"{stage}: {done:,} of {total:,}{left}", err=True)
 
 
@@ -79,20 +84,6 @@ def watch(model: Tuned, told: Callable[[int, int], None]) -> None:
 
     if isinstance(model.encoder, CachedEncoder | DeferredEncoder):
         model.encoder.progress = told
-
-
-def seconds(duration: float) -> str:
-    """Give a duration for people.
-
-    >>> seconds(4.2), seconds(150), seconds(7300)
-    ('4 s', '2 min 30 s', '2 h 1 min')
-    """
-    whole = round(duration)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _bars() -> Progress:

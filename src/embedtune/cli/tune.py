@@ -224,8 +224,11 @@ def tune(
         output.say(tuned.threshold.text())
     tuned.save(out, overwrite=overwrite)
     output.say()
-    output.say(saved_line(tuned.verdict.headline, str(out), force=force))
-    output.say(f"next: embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'")
+    verdict = tuned.verdict
+    forced = force and verdict.method != "identity"
+    output.say(saved_line(verdict.decision, str(out), forced=forced, untried=verdict.untried))
+    search = f"embedtune search {shlex.quote(data[0])} --model {shlex.quote(str(out))} 'a query'"
+    output.say(f"next: {'the same command with --overwrite' if verdict.untried else search}")
     threshold = tuned.threshold.to_dict() if tuned.threshold else None
     output.write({**tuned.verdict.to_dict(), "threshold": threshold, "out": out})
 
@@ -253,10 +256,11 @@ def show_findings(output: Output, dataset: Dataset, *, command: str) -> None:
         output.say(f"  {finding.message}")
 
 
-def saved_line(decision: str, folder: str, *, force: bool = False) -> str:
-    """Say what was saved: the tuned model, or the base where tuning is not advised."""
+def saved_line(decision: str, folder: str, *, forced: bool = False, untried: bool = False) -> str:
+    """Say what was saved: the tuned model, or the base where tuning is not advised and no map was forced."""
     if decision == "tune":
         return f"saved the tuned model: {folder}"
-    if force:
+    if forced:
         return f"saved the tuned model, because of --force: {folder}"
-    return f"saved the base as it is, because the verdict is '{decision}': {folder}"
+    why = "nothing was tried" if untried else f"the verdict is '{decision}'"
+    return f"saved the base as it is, because {why}: {folder}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.data.dataset import Dataset
+from embedtune.encoders.cached import CachedEncoder
 from embedtune.errors import DataError, TextsFailed, UserError
 from embedtune.types import Encoder, Kind, Vectors
 
@@ -23,7 +24,7 @@ def documents_of(
     Precomputed vectors are a collection of their own, of which the dataset may name a part; so are those
     that lie in a store.
     """
-    if not _by_id(encoder, "document"):
+    if not by_id(encoder, "document"):
         vectors = encode(encoder, _readable(dataset, encoder, "document"), "document", progress, dataset)
         return vectors, dataset.document_ids, np.arange(len(vectors))
     every = _known(encoder, "document")
@@ -34,7 +35,7 @@ def documents_of(
 
 def items_of(dataset: Dataset, encoder: Encoder, kind: Kind, rows: NDArray[np.int64]) -> list[str]:
     """Give what the encoder is to read of some queries or documents."""
-    if not _by_id(encoder, kind):
+    if not by_id(encoder, kind):
         items = _readable(dataset, encoder, kind)
         return [items[row] for row in rows]
     known = dict.fromkeys(_known(encoder, kind), 0)
@@ -42,7 +43,7 @@ def items_of(dataset: Dataset, encoder: Encoder, kind: Kind, rows: NDArray[np.in
     return [names[row] for row in rows]
 
 
-def _by_id(encoder: Encoder, kind: Kind) -> bool:
+def by_id(encoder: Encoder, kind: Kind) -> bool:
     """Say whether vectors are looked up by id: of all that is precomputed, and of documents in a store."""
     return encoder.content == "id" or (kind == "document" and getattr(encoder, "documents_by_id", False))
 
@@ -112,12 +113,18 @@ def encode(
 ) -> Vectors:
     """Encode with progress; float32 (n, d), unit length where the similarity is cosine.
 
+    An encoder of the user's own is given the texts in chunks, each text once.
+
     Raises
     ------
     TextsFailed
         When an API gives no vector for some; with file and line where ``dataset`` has the items.
+    Unfinished
+        When the time that holds here ends before, see :mod:`embedtune.encoders.pace`.
     """
     stage = "encode queries" if kind == "query" else "encode documents"
+    if encoder.content != "id" and not hasattr(encoder, "progress"):
+        encoder = CachedEncoder(encoder)
     if progress and hasattr(encoder, "progress"):
         encoder.progress = lambda done, total: progress(stage, done, total)
     with places_of(dataset, kind, items):

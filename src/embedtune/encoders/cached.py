@@ -16,6 +16,8 @@ from embedtune.encoders.api.asking import Halted
 from embedtune.encoders.api.dispatch import CourierLost
 from embedtune.encoders.cache import VectorCache, content_keys
 from embedtune.encoders.claims import claimed
+from embedtune.encoders.pace import Pace, Unfinished, current_pace
+from embedtune.encoders.tokens import reading_lengths
 from embedtune.errors import TextsFailed
 from embedtune.types import Content, Encoder, Kind, Similarity, Vectors
 
@@ -49,6 +51,8 @@ class CachedEncoder:
         What encodes the texts that are not in the cache. It may have a method ``prompt_key(kind)``:
         kinds with the same key share their vectors. Where its items are not their own content (paths
         of images), it has a method ``content_keys(prompt, items)`` in place of that of the cache. Where it
+        can stop between batches, it has a method ``encode_parts(items, kind=…)`` that gives (rows, vectors)
+        batch by batch. Where it
         works on several batches at once, it has a method ``encode_batches(items, kind=…, keep=…)`` that
         hands on the vectors of each as they come, see
         :meth:`~embedtune.encoders.api.encoder.ApiEncoder.encode_batches`.
@@ -87,6 +91,9 @@ class CachedEncoder:
 
         Raises
         ------
+        Unfinished
+            When the time that holds here ends before all texts have a vector, see
+            :mod:`embedtune.encoders.pace`; what was encoded is kept.
         DiskFull
             When the cache's disk has no room left.
         TextsFailed
@@ -138,14 +145,22 @@ class CachedEncoder:
         vectors, keys, missing = self._look_up(texts, kind)
         done = len(texts) - len(missing)
         self._tell(done, len(texts))
+        if not len(missing):
+            return vectors
+        pace = current_pace()
+        if pace is not None:
+            pace.begin(reading_lengths(texts, self.max_tokens), missing, kept=keys is not None)
+            pace.check()
 
         def take(rows: NDArray[np.int64], found: Vectors) -> None:
             nonlocal done
             vectors[rows] = found
             done += len(rows)
+            if pace is not None:
+                pace.took(rows)
             self._tell(done, len(texts))
 
-        work = Work(self.encoder, self.cache, texts, kind, keys, take)
+        work = Work(self.encoder, self.cache, texts, kind, keys, take, pace)
         if self._paid and keys is not None:
             work.pay(work.entrust(missing))
         else:
@@ -168,7 +183,10 @@ class Work:
     keys: NDArray[np.uint8] | None
     """Of the texts, (n, 32); None where nothing is kept."""
     take: Take
-    """Gets what was encoded, when it is in the cache, and what others have put there meanwhile."""
+    """Gets what was encoded, and what others have put into the cache meanwhile; what costs money, once it is
+    in the cache."""
+    pace: Pace | None = None
+    """The time for it; None where there is no end."""
     stop: Event = field(default_factory=Event)
     """Set by another thread where nothing new is to be begun."""
     lock: AbstractContextManager[Any] = field(default_factory=Lock)
@@ -176,9 +194,12 @@ class Work:
     def keep(self, rows: NDArray[np.int64], found: Vectors) -> None:
         """Put the vectors of some rows into the cache at once, and hand them on."""
         with self.lock:
-            if self.keys is not None and self.cache is not None:
-                self.cache.write(self.encoder.fingerprint, self.keys[rows], found, paid=_costs(self.encoder))
+            self._write(rows, found)
             self.take(rows, found)
+
+    def _write(self, rows: NDArray[np.int64], found: Vectors) -> None:
+        if self.keys is not None and self.cache is not None:
+            self.cache.write(self.encoder.fingerprint, self.keys[rows], found, paid=_costs(self.encoder))
 
     def encode(self, missing: NDArray[np.int64]) -> None:
         """Encode some rows: chunk by chunk, or as the encoder itself hands them on."""
@@ -186,7 +207,7 @@ class Work:
         encode_batches = getattr(encoder, "encode_batches", None)
         if encode_batches is None:
             for rows in _chunks(texts, missing):
-                self.keep(rows, encoder.encode([texts[row] for row in rows], kind=self.kind))
+                self._chunk(rows)
             return
         try:
             encode_batches(
@@ -196,6 +217,31 @@ class Work:
             )
         except TextsFailed as error:
             raise error.placed(missing[error.rows].tolist(), error.reasons, len(texts)) from None
+
+    def _chunk(self, rows: NDArray[np.int64]) -> None:
+        """Encode one chunk and keep it; where the time ends in its midst, what was encoded by then."""
+        items = [self.texts[row] for row in rows]
+        encode_parts = _parts_of(self.encoder)
+        if encode_parts is None:
+            self._check()
+            return self.keep(rows, self.encoder.encode(items, kind=self.kind))
+        vectors, came = np.empty((len(rows), self.encoder.dimension), np.float32), np.zeros(len(rows), bool)
+        parts = encode_parts(items, kind=self.kind)
+        try:
+            while not came.all():
+                self._check()
+                some, found = next(parts)
+                vectors[some], came[some] = found, True
+                self.take(rows[some], found)
+        except Unfinished:
+            if came.any():
+                self._write(rows[came], vectors[came])
+            raise
+        return self._write(rows, vectors)
+
+    def _check(self) -> None:
+        if self.pace is not None:
+            self.pace.check()
 
     def entrust(self, left: NDArray[np.int64]) -> NDArray[np.int64]:
         """Let a courier encode some rows; give those that this process has to encode itself.
@@ -232,6 +278,8 @@ class Work:
         ------
         Halted
             When ``stop`` was set; what was under way has been kept.
+        Unfinished
+            When the time has ended; so has what was under way.
         """
         keys, cache = self.keys, self.cache
         assert keys is not None
@@ -248,6 +296,8 @@ class Work:
             if self.stop.is_set():
                 raise Halted
             left = self.look_again(left)
+            if len(left):
+                self._check()
 
     def look_again(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Take what has come into the cache meanwhile; give the rows that are still missing."""
@@ -258,6 +308,16 @@ class Work:
         if found.any():
             self.take(rows[found], came[found])
         return rows[~found]
+
+
+def _parts_of(encoder: Any) -> Callable[..., Iterator[tuple[NDArray[np.int64], Vectors]]] | None:
+    """Give an encoder's ``encode_parts``; None where a class below has an ``encode`` of its own."""
+    for one in type(encoder).__mro__:
+        if "encode_parts" in vars(one):
+            return encoder.encode_parts  # type: ignore[no-any-return]
+        if "encode" in vars(one):
+            return None
+    return None
 
 
 def _costs(encoder: Encoder) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from embedtune.data.images import ImagePath, ImageProblem, image_keys, in_parallel, open_image
 from embedtune.encoders.cache import content_keys
 from embedtune.encoders.model_folder import ModelFolder, read_json
-from embedtune.encoders.transformer import TransformerEncoder
+from embedtune.encoders.transformer import TransformerEncoder, unit_rows
 from embedtune.errors import DataError
 from embedtune.extras import require
 from embedtune.types import Kind, Vectors
@@ -56,8 +56,10 @@ class ClipEncoder(TransformerEncoder):
                 keys[rows] = make(prompt, [items[row] for row in rows.tolist()])
         return keys
 
-    def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
-        """Give float32 vectors (n, d) of texts and images, in order; unit length if similarity is cosine.
+    def encode_parts(
+        self, items: Sequence[str], *, kind: Kind = "document"
+    ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+        """Give rows of ``items``, texts or images, and their vectors, batch by batch.
 
         Raises
         ------
@@ -65,20 +67,13 @@ class ClipEncoder(TransformerEncoder):
             When images cannot be opened: one line for each.
         """
         pictured = np.array([isinstance(item, ImagePath) for item in items], bool)
-        if not pictured.any():
-            return super().encode(items, kind=kind)
-        vectors = np.empty((len(items), self.dimension), np.float32)
         texts, images = np.flatnonzero(~pictured), np.flatnonzero(pictured)
-        if len(texts):
-            vectors[texts] = super().encode([items[row] for row in texts.tolist()], kind=kind)
+        for rows, found in super().encode_parts([items[row] for row in texts.tolist()], kind=kind):
+            yield texts[rows], found
         for start in range(0, len(images), BATCH):
             rows = images[start : start + BATCH]
             found = self._of_images([items[row] for row in rows.tolist()])
-            if self.similarity == "cosine":
-                norms = np.linalg.norm(found, axis=1, keepdims=True)
-                np.divide(found, norms, out=found, where=norms > 0)
-            vectors[rows] = found
-        return vectors
+            yield rows, unit_rows(found) if self.similarity == "cosine" else found
 
     def _of_images(self, paths: list[str]) -> Vectors:
         opened = list(in_parallel(_open, paths))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from embedtune.data.images import ImageProblem, image_keys, in_parallel, open_image
 from embedtune.encoders.cache import content_keys
 from embedtune.encoders.hashes import file_hash
+from embedtune.encoders.transformer import unit_rows
 from embedtune.errors import DataError, ModelNotFound
 from embedtune.extras import need, require
 from embedtune.types import Content, Kind, Similarity, Vectors
@@ -154,13 +155,19 @@ class ImageEncoder:
             When images cannot be opened: one line for each.
         """
         vectors = np.empty((len(items), self.dimension), np.float32)
+        for rows, found in self.encode_parts(items, kind=kind):
+            vectors[rows] = found
+        return vectors
+
+    def encode_parts(
+        self, items: Sequence[str], *, kind: Kind = "document"
+    ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+        """Give the same batch by batch, each when it is asked for: rows of ``items``, and their vectors."""
         for start in range(0, len(items), BATCH):
             some = items[start : start + BATCH]
-            vectors[start : start + BATCH] = self._forward(_pixels(some, self._workers))
-        if self.similarity == "cosine":
-            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            np.divide(vectors, norms, out=vectors, where=norms > 0)
-        return vectors
+            vectors = self._forward(_pixels(some, self._workers))
+            rows = np.arange(start, start + len(some))
+            yield rows, unit_rows(vectors) if self.similarity == "cosine" else vectors
 
     def _forward(self, pixels: NDArray[np.float32]) -> Vectors:
         torch: Any = need("torch", extra="images", who="encoder 'image'")

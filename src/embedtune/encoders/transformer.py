@@ -136,16 +136,21 @@ class TransformerEncoder:
         Texts of like length share a batch, so the padding is small; which texts are encoded together,
         and in which order, changes a vector by float error only (1e-6).
         """
-        texts = list(items)
-        vectors = np.empty((len(texts), self.dimension), np.float32)
-        if not texts:
-            return vectors
-        for rows in self._batches(self._lengths(texts, kind)):
-            vectors[rows] = self._forward([texts[row] for row in rows], kind)
-        if self.similarity == "cosine":
-            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-            np.divide(vectors, norms, out=vectors, where=norms > 0)
+        vectors = np.empty((len(items), self.dimension), np.float32)
+        for rows, found in self.encode_parts(items, kind=kind):
+            vectors[rows] = found
         return vectors
+
+    def encode_parts(
+        self, items: Sequence[str], *, kind: Kind = "document"
+    ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+        """Give the same batch by batch, each when it is asked for: rows of ``items``, and their vectors."""
+        texts = list(items)
+        if not texts:
+            return
+        for rows in self._batches(self._lengths(texts, kind)):
+            vectors = self._forward([texts[row] for row in rows], kind)
+            yield rows, unit_rows(vectors) if self.similarity == "cosine" else vectors
 
     def count_tokens(self, texts: Sequence[str], *, kind: Kind = "document") -> NDArray[np.int64] | None:
         """Give the tokens of each text with its prompt and the special ones, before truncation.
@@ -200,6 +205,14 @@ class TransformerEncoder:
         if self.max_tokens is not None:
             model.max_seq_length = self.max_tokens
         return model
+
+
+def unit_rows(vectors: Vectors) -> Vectors:
+    """Bring rows to unit length; rows of zeros stay so."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    made = np.zeros_like(vectors)
+    np.divide(vectors, norms, out=made, where=norms > 0)
+    return made
 
 
 @contextlib.contextmanager

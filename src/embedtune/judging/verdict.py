@@ -120,7 +120,7 @@ class Verdict(Evaluation):
     candidates: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: bool = False
-    """Whether the time budget ended before all candidates were tried."""
+    """Whether the time budget ended the work: encoding, a teacher's part of it, or the trying."""
     sizes: list[dict[str, Any]] = field(default_factory=list)
     """Smaller vectors, judged beside the full ones; empty where none were asked for."""
 
@@ -129,10 +129,14 @@ class Verdict(Evaluation):
         return {"verdict": self.decision, "text": self.text(), **asdict(self)}
 
     @property
+    def untried(self) -> bool:
+        """Whether the time ended before anything was tried: the first reason then says how far it came."""
+        return self.stopped and len(self.candidates) < 2 and bool(self.reasons)
+
+    @property
     def headline(self) -> str:
         """What was decided, for people: the decision, or that nothing was tried to decide on."""
-        untried = self.stopped and len(self.candidates) < 2 and self.reasons
-        return f"do not tune: {self.reasons[0]}" if untried else self.decision
+        return f"do not tune: {self.reasons[0]}" if self.untried else self.decision
 
     def text(self) -> str:
         """Give the verdict in a few lines."""

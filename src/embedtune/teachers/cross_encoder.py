@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -67,17 +67,30 @@ class PairScorer:
         UserError
             When the model has several outputs a pair, or an output is not finite.
         """
+        logits = np.empty((len(items), 1), np.float32)
+        for rows, found in self.encode_parts(items, kind=kind):
+            logits[rows] = found
+        return logits
+
+    def encode_parts(
+        self, items: Sequence[str], *, kind: Kind = "document"
+    ) -> Iterator[tuple[NDArray[np.int64], Vectors]]:
+        """Give the same batch by batch, the longest pairs first: rows of ``items``, and their logits."""
         torch: Any = need("torch", extra="local", who="a cross-encoder")
-        pairs: Any = [tuple(item.split(BETWEEN, 1)) for item in items]
-        logits = np.asarray(
-            self._model.predict(
-                pairs, batch_size=BATCH, show_progress_bar=False, activation_fn=torch.nn.Identity()
-            ),
-            np.float32,
-        )
-        if not np.isfinite(logits).all():
-            raise UserError(f"{self.name} gives scores that are no numbers", fix="take another cross-encoder")
-        return logits.reshape(-1, 1)
+        order = np.argsort([-len(item) for item in items], kind="stable")
+        for start in range(0, len(items), BATCH):
+            rows = order[start : start + BATCH]
+            pairs: Any = [tuple(items[row].split(BETWEEN, 1)) for row in rows.tolist()]
+            logits = np.asarray(
+                self._model.predict(
+                    pairs, batch_size=BATCH, show_progress_bar=False, activation_fn=torch.nn.Identity()
+                ),
+                np.float32,
+            )
+            if not np.isfinite(logits).all():
+                fix = "take another cross-encoder"
+                raise UserError(f"{self.name} gives scores that are no numbers", fix=fix)
+            yield rows, logits.reshape(-1, 1)
 
     def count_tokens(self, texts: Sequence[str]) -> NDArray[np.int64] | None:
         """Give None: pairs are not counted."""

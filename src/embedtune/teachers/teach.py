@@ -22,14 +22,25 @@ from embedtune.data.duplicates import plain
 from embedtune.data.pairs import MADE
 from embedtune.data.pool import read_pool
 from embedtune.data.readers.items import made_up_id
+from embedtune.duration import duration
+from embedtune.encoders.pace import Pace, Unfinished, current_pace, paced
 from embedtune.errors import DataError, UserError
 from embedtune.search import top_k
-from embedtune.teachers.base import Candidates, Progress, Rows, Scores, Teacher
+from embedtune.teachers.base import Progress, Rows, Scores, Teacher
 from embedtune.teachers.calibrate import Calibration, calibrate
+from embedtune.teachers.scores_file import ScoresFile
+from embedtune.tuners.base import Budget
 from embedtune.types import Encoder, Vectors
 
 LEAST = 0.05
 """A label that is less probable is not made."""
+
+SHARE = 0.5
+"""Share of the time left, once the base's documents have vectors, that a teacher may take."""
+
+
+class Untaught(Exception):
+    """The teacher did not end in its share of the time; says how far it came."""
 
 
 def teach(
@@ -41,6 +52,7 @@ def teach(
     queries: Sequence[str] | str | Path = (),
     scores_serve: bool = False,
     progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> Dataset:
     """Give the dataset with the labels and scores of a teacher.
 
@@ -61,6 +73,9 @@ def teach(
         Whether scores of labelled queries are of use by themselves: weights may follow them.
     progress : callable, optional
         Called with (stage, done, total).
+    budget : Budget, optional
+        When all has to end. The base's documents, which are needed in any case, are encoded first; the
+        teacher gets :data:`SHARE` of what is left then.
 
     Returns
     -------
@@ -72,6 +87,10 @@ def teach(
     ------
     UserError
         When the task is another, there is nothing to label, or the scores are of none of the queries.
+    Untaught
+        When the teacher does not end in its share of the time. What it has scored is in its cache, if any.
+    Unfinished
+        When the time that holds here ends before the base's texts have vectors.
     """
     if dataset.task != "retrieval":
         fix = "leave the teacher out, or give queries and documents"
@@ -88,9 +107,9 @@ def teach(
     shown = replace(
         dataset, qrels=dataset.qrels.filter(pc.is_in(dataset.qrels["split"], pa.array(training, pa.string())))
     )
-    candidates: Candidates = _Nearest(dataset, encoder, progress)
+    candidates = _Nearest(dataset, encoder, progress)
     rows = np.union1d(labelled, unlabelled)
-    scores = teacher.score(shown, rows, candidates, progress)
+    scores = _scores(teacher, shown, rows, candidates, progress, budget or Budget())
     if not len(scores):
         fix = "name queries of the data that have no labels"
         raise DataError("the teacher has a score for none of the queries", where=teacher.name, fix=fix)
@@ -147,22 +166,60 @@ def unlabelled_rows(dataset: Dataset) -> Rows:
     return np.array(rows, np.int64)
 
 
+def _scores(
+    teacher: Teacher,
+    dataset: Dataset,
+    rows: Rows,
+    candidates: _Nearest,
+    progress: Progress | None,
+    budget: Budget,
+) -> Scores:
+    """Ask the teacher, in its share of the time."""
+    if budget.deadline is None or teacher.kind == ScoresFile.kind:
+        return teacher.score(dataset, rows, candidates, progress)
+    candidates.encode_documents()
+    share = budget.leaving(1 - SHARE).deadline
+    assert share is not None
+    pace = Pace(share, "the teacher's labels are left out in this run")
+    try:
+        with paced(pace):
+            return teacher.score(dataset, rows, candidates, progress)
+    except Unfinished as late:
+        if late.pace is not pace:  # the base's queries: the time is over
+            raise
+        rest = pace.rest()
+        takes = "" if rest is None else f", and the rest takes about {duration(max(rest, 1.0))}"
+        kept = "another run goes on where this one stopped" if pace.kept else "give more time"
+        raise Untaught(
+            f"the teacher {teacher.name} had done {pace.done:,} of {pace.total:,} texts or pairs when "
+            f"{SHARE:.0%} of the time was over: its labels were left out{takes}; {kept}"
+        ) from None
+
+
 class _Nearest:
-    """The base's nearest documents; its vectors are made when they are first asked for."""
+    """The base's nearest documents; its vectors are made when first asked for, and in the base's time."""
 
     def __init__(self, dataset: Dataset, encoder: Encoder, progress: Progress | None) -> None:
         self._dataset, self._encoder, self._progress = dataset, encoder, progress
         self._documents: Vectors | None = None
+        self._pace = current_pace()
+
+    def encode_documents(self) -> Vectors:
+        """Give the vectors of all documents, (N, d)."""
+        if self._documents is None:
+            every = np.arange(len(self._dataset.documents))
+            items = items_of(self._dataset, self._encoder, "document", every)
+            with paced(self._pace):
+                self._documents = encode(self._encoder, items, "document", self._progress, self._dataset)
+        return self._documents
 
     def __call__(self, rows: Rows, k: int) -> Rows:
         """Give the rows of the ``k`` nearest documents of each query, (q, k)."""
-        dataset, encoder = self._dataset, self._encoder
-        if self._documents is None:
-            every = np.arange(len(dataset.documents))
-            items = items_of(dataset, encoder, "document", every)
-            self._documents = encode(encoder, items, "document", self._progress, dataset)
-        queries = encode(encoder, items_of(dataset, encoder, "query", rows), "query", self._progress, dataset)
-        return top_k(queries, self._documents, min(k, len(dataset.documents)))[0]
+        dataset, encoder, documents = self._dataset, self._encoder, self.encode_documents()
+        items = items_of(dataset, encoder, "query", rows)
+        with paced(self._pace):
+            queries = encode(encoder, items, "query", self._progress, dataset)
+        return top_k(queries, documents, min(k, len(dataset.documents)))[0]
 
 
 def _with_labels(dataset: Dataset, labels: Scores, probable: Any, name: str) -> pa.Table:

@@ -22,6 +22,7 @@ import numpy as np
 
 from embedtune.collect import collect
 from embedtune.encoders import load_encoder
+from embedtune.encoders.tokens import reading_lengths
 from embedtune.errors import UserError
 from embedtune.judging.folded import Candidate
 from embedtune.judging.labelled import Labelled
@@ -49,9 +50,6 @@ those on tuned weights, and twice that for the final fit and the verdict."""
 
 SAMPLE = 64
 """Texts that are encoded to see how long all of them will take."""
-
-CHARACTERS = 6
-"""Characters of a token, about: what is beyond a model's limit of tokens takes no time."""
 
 log = logging.getLogger(__name__)
 
@@ -244,8 +242,7 @@ def _encoding(asked: Asked) -> float:
     """
     inner: Any = uncached(asked.encoder)
     texts = list(dict.fromkeys(asked.dataset.document_texts + asked.dataset.query_texts))
-    most = CHARACTERS * (inner.max_tokens or 10**9)
-    length = np.array([min(len(text), most) + CHARACTERS for text in texts], np.float64)
+    length = reading_lengths(texts, inner.max_tokens)
     rows = np.random.default_rng(0).choice(len(texts), min(len(texts), SAMPLE), replace=False)
     inner.encode([texts[row] for row in rows[:2]])
     began = time.monotonic()

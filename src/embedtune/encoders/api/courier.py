@@ -177,7 +177,9 @@ class Courier:
         folder, size = Path(place[0]), place[1]
         if self.cache is None or (self.cache.folder, self.cache.size) != (folder, size):
             self.cache = VectorCache(folder, size=size)
-        Work(self.encoder, self.cache, texts, kind, keys, self._take, self.stop).pay(np.arange(len(texts)))
+        Work(self.encoder, self.cache, texts, kind, keys, self._take, stop=self.stop).pay(
+            np.arange(len(texts))
+        )
 
     def _take(self, rows: NDArray[np.int64], found: Vectors) -> None:
         rows, found = np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(found, np.float32)

@@ -24,6 +24,7 @@ from embedtune.encoders.api.errand import Errand
 from embedtune.encoders.api.recipe import recipe, secrets
 from embedtune.encoders.api.run import LAST_CALL, Keep
 from embedtune.encoders.api.wire import Wire, packed
+from embedtune.encoders.pace import current_pace
 from embedtune.errors import DiskFull, TextsFailed, UserError
 from embedtune.types import Kind
 
@@ -87,6 +88,8 @@ class Dispatch:
             As :meth:`~embedtune.encoders.api.encoder.ApiEncoder.encode_batches`.
         CourierLost
             When the courier ended early.
+        Unfinished
+            When the time that holds in this thread ends before; what was under way is kept.
         """
         with self._turn:
             try:
@@ -161,13 +164,16 @@ class _Courier:
             "base64": asker._base64,
         }
         errand = self._errand = Errand(encoder, take)
-        sent = False
+        pace, sent = current_pace(), False
         try:
             with contextlib.suppress(OSError):
                 self._wire.send(order, *packed(texts, keys))
             sent = True
-            while not errand.changed.wait(LOOK) and self.thread.is_alive():
-                pass
+            while not errand.changed.wait(LOOK if pace is None else min(LOOK, pace.left)):
+                if not self.thread.is_alive():
+                    break
+                if pace is not None:
+                    pace.check()
             if errand.trouble is not None:
                 raise errand.trouble
         except BaseException:

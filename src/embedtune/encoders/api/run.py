@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from embedtune.encoders.api.asking import Failed, Halted, OverLimit
 from embedtune.encoders.api.batches import batches, byte_lengths, estimated_tokens
 from embedtune.encoders.api.refusals import Refused
+from embedtune.encoders.pace import current_pace
 from embedtune.errors import TextsFailed, UserError
 from embedtune.types import Kind, Vectors
 
@@ -72,7 +73,13 @@ class Run:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
-        """Encode everything, or say what is missing."""
+        """Encode everything, or say what is missing.
+
+        Raises
+        ------
+        Unfinished
+            When the time that holds in this thread ends before; what was under way has been handed on.
+        """
         encoder, asker = self.encoder, self.encoder._asker
         encoder._check_key()
         self.texts = [text or " " for text in self.texts]  # APIs refuse empty ones
@@ -83,10 +90,20 @@ class Run:
         pool = ThreadPoolExecutor(threads)
         futures = [pool.submit(self._work, queue) for _ in range(threads)]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            self._wait(futures)
         finally:
             self._end(pool, futures)
         self._tell()
+
+    def _wait(self, futures: list[Future[None]]) -> None:
+        """Wait for all threads, until one fails or the time ends."""
+        pace = current_pace()
+        while True:
+            given = None if pace is None else pace.left
+            done, others = wait(futures, given, return_when=FIRST_EXCEPTION)
+            if pace is None or not others or self.fatal is not None or any(one.exception() for one in done):
+                return
+            pace.check()
 
     def _end(self, pool: ThreadPoolExecutor, futures: list[Future[None]]) -> None:
         """End all threads: at once where nothing is under way, else when what is paid for has come."""

@@ -1,0 +1,99 @@
+"""Data and base to labels with vectors, within the time: a teacher, the first encoding, the probes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedtune.collect import HELD_OUT, Collected, collect
+from embedtune.collect.probes import probes_of
+from embedtune.data.dataset import Dataset
+from embedtune.decision import Clock
+from embedtune.encoders.pace import Pace, Unfinished, paced
+from embedtune.judging.retention import ProbeSet
+from embedtune.judging.verdict import FEWEST
+from embedtune.teachers import Teacher
+from embedtune.teachers.teach import Untaught, teach
+from embedtune.tuners.base import Budget
+from embedtune.types import Encoder
+
+OTHERWISE = "nothing can be tuned in this run"
+"""What is told while encoding, once it is clear that the time does not suffice."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What tuning begins with."""
+
+    dataset: Dataset
+    """The data, with a teacher's labels."""
+    found: Collected
+    probes: ProbeSet | None
+    """None where labels are too few, where the base is not asked, or where the time ended before."""
+    untaught: str | None = None
+    """Why a teacher's labels were left out."""
+
+
+def prepare(
+    dataset: Dataset,
+    encoder: Encoder,
+    *,
+    test: str,
+    seed: int,
+    budget: Budget,
+    clock: Clock,
+    teacher: Teacher | None = None,
+    queries: Sequence[str] | str | Path = (),
+    scores_serve: bool = False,
+    keeping: bool = False,
+) -> Prepared:
+    """Ask the teacher, encode, and divide the labels.
+
+    Parameters
+    ----------
+    dataset, encoder, test, seed, teacher, queries
+        Those of :func:`embedtune.fine_tune`.
+    budget : Budget
+        When to stop, and whom to tell.
+    clock : Clock
+        Told when each is done.
+    scores_serve : bool
+        Whether a teacher's scores of labelled queries are of use by themselves.
+    keeping : bool
+        Whether a share of the probes' neighbours has to be kept, so that nothing can be tuned without them.
+
+    Raises
+    ------
+    Unfinished
+        When the time ends before there are vectors.
+    """
+    progress, untaught = budget.progress, None
+    if teacher is not None:
+        training = [name for name in dataset.splits if test == "none" or name not in (test, HELD_OUT)]
+        try:
+            with _time_of(budget):
+                dataset = teach(
+                    dataset,
+                    teacher,
+                    encoder=encoder,
+                    training=training,
+                    queries=queries,
+                    scores_serve=scores_serve,
+                    progress=progress,
+                    budget=budget,
+                )
+        except Untaught as late:
+            untaught = str(late)
+        clock.stop("teach")
+    with _time_of(budget):
+        found, probes = collect(dataset, encoder, test=test, progress=progress), None
+        if found.labels >= FEWEST:
+            with contextlib.suppress(*() if keeping else (Unfinished,)):
+                probes = probes_of(dataset, encoder, seed=seed, needed=keeping, progress=progress)
+    return Prepared(dataset, found, probes, untaught)
+
+
+def _time_of(budget: Budget) -> contextlib.AbstractContextManager[None]:
+    return paced(None if budget.deadline is None else Pace(budget.deadline, OTHERWISE))

@@ -22,6 +22,7 @@ CASES = (
     ("hint3", "auto", "2m", True),
     ("hint3", "layers", "3m", True),
     ("hint3", "full", "4m", True),
+    ("scifact", "auto", "2m", False),
 )
 """Set, method, budget, and whether the base's vectors are in the cache."""
 

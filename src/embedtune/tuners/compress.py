@@ -12,6 +12,7 @@ from embedtune.errors import UserError
 from embedtune.transforms import Linear
 from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
+from embedtune.tuners.eigen import eigh
 from embedtune.tuners.linear import typical_product
 from embedtune.tuners.passes import steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
@@ -250,14 +251,14 @@ def _moment(x: Vectors) -> NDArray[np.float64]:
 
 def _roots(moment: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give the square root of a second moment and its inverse, with a small floor for empty directions."""
-    values, axes = np.linalg.eigh(moment)
+    values, axes = eigh(moment)
     values = np.maximum(values, 0) + 1e-4 * max(float(values.mean()), 1e-30)
     return (axes * np.sqrt(values)) @ axes.T, (axes / np.sqrt(values)) @ axes.T
 
 
 def _inverse_root(moment: NDArray[np.float64], floor: float) -> Matrix:
     """(second moment / its mean eigenvalue + floor)^(-1/2)."""
-    values, axes = np.linalg.eigh(moment)
+    values, axes = eigh(moment)
     values = np.maximum(values, 0)
     values /= max(float(values.mean()), 1e-30)
     return np.ascontiguousarray((axes * (values + floor) ** -0.5) @ axes.T, np.float32)

@@ -22,6 +22,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune.mapped import gather, release, scratch
 from embedtune.tuners.base import Budget
+from embedtune.tuners.eigen import eigh
 from embedtune.types import Vectors
 
 SMALL = 3000
@@ -92,7 +93,7 @@ def decompose(
         return _randomised(x.astype(np.float32), rank, seed, budget or Budget())
     wide = x.shape[0] <= x.shape[1]
     gram = (x @ x.T if wide else x.T @ x).toarray().astype(np.float64)
-    square, vectors = np.linalg.eigh(gram)
+    square, vectors = eigh(gram)
     values = np.sqrt(np.maximum(square[::-1][:rank], 0))
     kept = _present(values)
     values, turn = values[kept], vectors[:, ::-1][:, :rank][:, kept]
@@ -123,7 +124,7 @@ def _randomised(x: csr_matrix, rank: int, seed: int, budget: Budget) -> Spectrum
         for block in _runs(n, BLOCK):
             inner[:, some] += q[block].T @ product[block]
             release(q)
-    square, turn = np.linalg.eigh((inner + inner.T) / 2)
+    square, turn = eigh((inner + inner.T) / 2)
     values = np.sqrt(np.maximum(square[::-1][:rank], 0))
     kept = _present(values)
     turn = turn[:, ::-1][:, :rank][:, kept].astype(np.float32)
@@ -159,7 +160,7 @@ def _orthonormalise(q: Vectors) -> None:
         gram += q[block].T @ q[block]
         release(q)
     size = np.sqrt(np.maximum(np.diag(gram), 1e-30))
-    square, axes = np.linalg.eigh(gram / (size[:, None] * size))  # of one length, so only the angles count
+    square, axes = eigh(gram / (size[:, None] * size))  # of one length, so only the angles count
     square = np.maximum(square, 1e-7 * square[-1])  # directions that are not there stay small
     turn = ((axes / np.sqrt(square)) / size[:, None]).astype(np.float32)
     for block in _runs(len(q), BLOCK):

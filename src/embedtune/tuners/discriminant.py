@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
+from embedtune.tuners.eigen import eigh
 from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.moments import ROWS, covariance, in_blocks
 
@@ -78,7 +79,7 @@ class DiscriminantTuner:
         if not freedom or np.trace(within) <= 1e-9 * total / n:
             return Identity()
         whiten = _inverse_root(within, self.shrinkage, np.trace(within) / d)
-        spread, axes = np.linalg.eigh(whiten @ (between / n) @ whiten)
+        spread, axes = eigh(whiten @ (between / n) @ whiten)
         unit = np.sum((whiten @ within) * whiten) / d  # a rest's mean spread along a whitened axis
         ratio = np.maximum(spread / unit - freedom / n, 0)
         solved = (axes * np.sqrt(1 + self.emphasis * ratio)) @ axes.T @ whiten
@@ -115,7 +116,7 @@ def _indicators(items: LabelledItems) -> tuple[csr_matrix, Matrix, Matrix, float
     labels = items.labels.astype(np.float64)
     share = np.asarray(labels.mean(axis=0)).ravel()
     gram = (labels.T @ labels).toarray() - len(items) * np.outer(share, share)
-    values, axes = np.linalg.eigh(gram)
+    values, axes = eigh(gram)
     kept = values > 1e-9 * max(values.max(), 1.0)
     inverse = (axes[:, kept] / values[kept]) @ axes[:, kept].T
     return labels, share, inverse, float(np.count_nonzero(kept))
@@ -136,6 +137,6 @@ def _moments(items: LabelledItems) -> tuple[Matrix, Matrix, float, float]:
 
 def _inverse_root(moment: Matrix, shrinkage: float, mean: float) -> Matrix:
     """((1 - shrinkage) * moment / mean + shrinkage)^(-1/2); ``mean`` is that of all eigenvalues."""
-    values, axes = np.linalg.eigh(moment)
+    values, axes = eigh(moment)
     values = np.maximum(values, 0) / max(mean, 1e-30)
     return np.asarray((axes * ((1 - shrinkage) * values + shrinkage) ** -0.5) @ axes.T)

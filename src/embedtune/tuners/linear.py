@@ -12,6 +12,7 @@ from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
+from embedtune.tuners.eigen import eigh
 from embedtune.tuners.passes import steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Transform, Vectors
@@ -221,7 +222,7 @@ def typical_product(train: TuningData, rng: np.random.Generator) -> float:
 
 def _inverse_root(x: Vectors, floor: float) -> Matrix:
     """(second moment / its mean eigenvalue + floor)^(-1/2), (d, d)."""
-    values, axes = np.linalg.eigh((x.T @ x).astype(np.float64) / len(x))
+    values, axes = eigh((x.T @ x).astype(np.float64) / len(x))
     values = np.maximum(values, 0)
     values /= max(values.mean(), 1e-30)
     return np.ascontiguousarray((axes * (values + floor) ** -0.5) @ axes.T, np.float32)

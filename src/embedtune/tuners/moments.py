@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.tuners.eigen import eigh
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float64]
@@ -32,7 +33,7 @@ def covariance(*parts: Vectors) -> Matrix:
 
 def inverse_root(moment: Matrix, floor: float) -> Matrix:
     """(moment / its mean eigenvalue + floor)^(-1/2), (d, d)."""
-    values, axes = np.linalg.eigh(moment)
+    values, axes = eigh(moment)
     values = np.maximum(values, 0)
     values /= max(values.mean(), 1e-30)
     return np.asarray((axes * (values + floor) ** -0.5) @ axes.T)

@@ -13,6 +13,7 @@ from scipy.sparse.linalg import LinearOperator, cg
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget, OutOfTime
+from embedtune.tuners.eigen import eigh
 from embedtune.tuners.moments import ROWS, covariance, in_blocks, inverse_root
 from embedtune.tuners.scored import ScoredPairs
 from embedtune.types import Vectors
@@ -71,7 +72,7 @@ class PairMetricTuner:
         own = np.einsum("ij,ij->i", train.left, train.right, dtype=np.float64)
         found = _regress(u, v, target - own, self.penalty, budget or Budget())
         if self.rank is not None:
-            values, axes = np.linalg.eigh(found)
+            values, axes = eigh(found)
             kept = np.argsort(-np.abs(values))[: self.rank]
             found = (axes[:, kept] * values[kept]) @ axes[:, kept].T
         root = positive_root(np.eye(len(found)) + whiten @ found @ whiten)
@@ -146,5 +147,5 @@ def scores_as_similarities(train: ScoredPairs) -> Matrix | None:
 
 def positive_root(form: Matrix, least: float = 1e-4) -> Matrix:
     """Give the symmetric root of the symmetric ``form`` (d, d), eigenvalues below ``least`` raised to it."""
-    values, axes = np.linalg.eigh(form)
+    values, axes = eigh(form)
     return np.asarray((axes * np.sqrt(np.maximum(values, least))) @ axes.T)

@@ -1,0 +1,44 @@
+"""Eigenvectors: those of numpy, whatever the width, and the BLAS has its threads back afterwards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController, threadpool_limits
+
+from embedtune.tuners import eigen
+
+
+@pytest.mark.parametrize("width", [1, 7, 40])
+@pytest.mark.parametrize("narrow", [0, 512])
+def test_they_are_those_of_numpy(width: int, narrow: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eigen, "NARROW", narrow)
+    x = np.random.default_rng(0).standard_normal((width, width))
+    matrix = x @ x.T
+    values, axes = eigen.eigh(matrix)
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(matrix), atol=1e-10)
+    np.testing.assert_allclose((axes * values) @ axes.T, matrix, atol=1e-10)
+
+
+def test_a_small_matrix_is_worked_on_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, seen = np.linalg.eigh, []
+
+    def watched(matrix: np.ndarray) -> object:
+        seen.append(threads())
+        return plain(matrix)
+
+    monkeypatch.setattr(np.linalg, "eigh", watched)
+    monkeypatch.setattr(eigen, "NARROW", 4)
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        eigen.eigh(np.eye(4))
+        eigen.eigh(np.eye(5))
+        assert threads() == before
+    assert 1 not in before
+    assert 1 in seen[0]
+    assert seen[1] == before
+
+
+def threads() -> set[int]:
+    """Threads that each BLAS takes."""
+    return {one["num_threads"] for one in ThreadpoolController().select(user_api="blas").info()}

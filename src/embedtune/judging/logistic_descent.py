@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.tuners.base import Budget
+from embedtune.tuners.threads import one_thread
 from embedtune.types import Vectors
 
 Values = NDArray[np.float64]
@@ -78,14 +79,15 @@ def descend(
         if budget.left <= 0:
             raise StopIteration
 
-    found = minimize(
-        at,
-        first.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        callback=stop,
-        options={"maxiter": MOST_STEPS, "maxls": 50, "gtol": ENOUGH, "ftol": 64 * np.finfo(float).eps},
-    )
+    with one_thread(len(x) * first.size):
+        found = minimize(
+            at,
+            first.ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            callback=stop,
+            options={"maxiter": MOST_STEPS, "maxls": 50, "gtol": ENOUGH, "ftol": 64 * np.finfo(float).eps},
+        )
     both = found.x.reshape(columns, d + 1)
     return both[:, :d], both[:, d]
 

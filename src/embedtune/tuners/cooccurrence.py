@@ -22,7 +22,7 @@ from scipy.sparse import csr_matrix
 
 from embedtune.mapped import gather, release, scratch
 from embedtune.tuners.base import Budget
-from embedtune.tuners.eigen import eigh
+from embedtune.tuners.threads import eigh
 from embedtune.types import Vectors
 
 SMALL = 3000

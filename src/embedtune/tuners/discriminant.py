@@ -12,9 +12,9 @@ from scipy.sparse import csr_matrix
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget
-from embedtune.tuners.eigen import eigh
 from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.moments import ROWS, covariance, in_blocks
+from embedtune.tuners.threads import eigh
 
 Matrix = NDArray[np.float64]
 

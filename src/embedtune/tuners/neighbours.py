@@ -16,6 +16,7 @@ from embedtune.tuners.leading import AXES, along_leading, widened
 from embedtune.tuners.passes import EvenParts, steps
 from embedtune.tuners.prototypes import inverse_root, with_none
 from embedtune.tuners.softmax import through_unit, to_unit
+from embedtune.tuners.threads import one_thread
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float32]
@@ -75,18 +76,19 @@ class NeighboursTuner:
         eye, residual, momentum = np.eye(d, dtype=np.float32), *np.zeros((2, d, d), np.float32)
         whiten = inverse_root(items.vectors, self.floor)
         scale = self.scale / _mean_square(items)
-        for asked, rate in steps(
-            EvenParts(n, -(-n // self.batch), rng),
-            passes=self.passes,
-            least=self.least_steps,
-            rate=self.rate,
-            budget=budget or Budget(),
-        ):
-            others = np.setdiff1d(rng.choice(n, min(self.sample, n), replace=False), asked)
-            _, gradient = neighbour_loss(items, asked, others, eye + residual, scale)
-            momentum *= np.float32(self.momentum)
-            momentum += whiten @ gradient @ whiten
-            residual -= np.float32(rate) * momentum
+        with one_thread():
+            for asked, rate in steps(
+                EvenParts(n, -(-n // self.batch), rng),
+                passes=self.passes,
+                least=self.least_steps,
+                rate=self.rate,
+                budget=budget or Budget(),
+            ):
+                others = np.setdiff1d(rng.choice(n, min(self.sample, n), replace=False), asked)
+                _, gradient = neighbour_loss(items, asked, others, eye + residual, scale)
+                momentum *= np.float32(self.momentum)
+                momentum += whiten @ gradient @ whiten
+                residual -= np.float32(rate) * momentum
         if not residual.any():
             return Identity()
         return Linear.shared(widened(eye + residual, axes), normalise=train.cosine)

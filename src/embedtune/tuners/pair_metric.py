@@ -13,9 +13,9 @@ from scipy.sparse.linalg import LinearOperator, cg
 from embedtune.errors import UserError
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.base import Budget, OutOfTime
-from embedtune.tuners.eigen import eigh
 from embedtune.tuners.moments import ROWS, covariance, in_blocks, inverse_root
 from embedtune.tuners.scored import ScoredPairs
+from embedtune.tuners.threads import eigh
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float64]

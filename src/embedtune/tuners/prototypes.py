@@ -17,6 +17,7 @@ from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.leading import AXES, along_leading, widened
 from embedtune.tuners.passes import EvenParts, steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
+from embedtune.tuners.threads import one_thread
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float32]
@@ -74,14 +75,15 @@ class PrototypesTuner:
         if np.count_nonzero(classes.counts) < 2:
             return Identity()
         descent = _Descent(self, classes, axes)
-        for rows, rate in steps(
-            EvenParts(len(train), -(-len(train) // self.batch), rng),
-            passes=self.passes,
-            least=self.least_steps,
-            rate=self.rate,
-            budget=budget or Budget(),
-        ):
-            descent.step(np.sort(rows), rate)
+        with one_thread():
+            for rows, rate in steps(
+                EvenParts(len(train), -(-len(train) // self.batch), rng),
+                passes=self.passes,
+                least=self.least_steps,
+                rate=self.rate,
+                budget=budget or Budget(),
+            ):
+                descent.step(np.sort(rows), rate)
         return descent.transform()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedtune.collect import HELD_OUT, Collected, collect
+from embedtune.collect import Collected, collect, training_splits
 from embedtune.collect.probes import probes_of
 from embedtune.data.dataset import Dataset
 from embedtune.decision import Clock
@@ -71,14 +71,13 @@ def prepare(
     """
     progress, untaught = budget.progress, None
     if teacher is not None:
-        training = [name for name in dataset.splits if test == "none" or name not in (test, HELD_OUT)]
         try:
             with _time_of(budget):
                 dataset = teach(
                     dataset,
                     teacher,
                     encoder=encoder,
-                    training=training,
+                    training=training_splits(dataset, test),
                     queries=queries,
                     scores_serve=scores_serve,
                     progress=progress,

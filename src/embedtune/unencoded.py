@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from embedtune.collect import HELD_OUT
+from embedtune.collect import training_splits
 from embedtune.collect.counting import count_labels, first_metric
 from embedtune.collect.encode import by_id
 from embedtune.data.dataset import Dataset
@@ -48,8 +48,6 @@ def without_vectors(
     """
     for stage in ("encode", "tune", "judge"):
         clock.stop(stage)
-    splits = dataset.splits
-    training = [name for name in splits if test == "none" or name not in (test, HELD_OUT)]
     nobody = Side(None, None, None, 0, 0, 0)
     return Verdict(
         dataset.task,
@@ -59,10 +57,10 @@ def without_vectors(
         0.0,
         (0.0, 0.0),
         1.0,
-        judged_on="test" if test in splits else "out of fold",
+        judged_on="test" if test in dataset.splits else "out of fold",
         decision=TOO_FEW,
         reasons=[why(dataset, encoder, pace, in_words(budget, clock))],
-        labels=count_labels(dataset, training),
+        labels=count_labels(dataset, training_splits(dataset, test)),
         made=made_labels(dataset),
         moved={"neighbours_changed": 0.0},
         seconds=clock.seconds,

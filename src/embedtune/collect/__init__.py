@@ -23,7 +23,12 @@ COLLECTS: dict[Task, Collect] = {
     "recommendation": recommendation.collect,
 }
 
-__all__ = ["COLLECTS", "HELD_OUT", "Collected", "Progress", "collect"]
+__all__ = ["COLLECTS", "HELD_OUT", "Collected", "Progress", "collect", "training_splits"]
+
+
+def training_splits(dataset: Dataset, test: str) -> list[str]:
+    """Give the splits that train where ``test`` judges; the held-out one only where that is ``"none"``."""
+    return [name for name in dataset.splits if test == "none" or name not in (test, HELD_OUT)]
 
 
 def collect(dataset: Dataset, encoder: Encoder, *, test: str, progress: Progress | None = None) -> Collected:
@@ -49,7 +54,7 @@ def collect(dataset: Dataset, encoder: Encoder, *, test: str, progress: Progress
     splits = dataset.splits
     if test not in (*splits, HELD_OUT, "none"):
         raise DataError(f"there is no split called {test!r}", fix=f"choose from {', '.join(splits)}")
-    training = [name for name in splits if test == "none" or name not in (test, HELD_OUT)]
+    training = training_splits(dataset, test)
     judging = [test] if test in splits else []
     if not training:
         raise DataError(

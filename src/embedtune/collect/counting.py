@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embedtune.collect import recommendation, retrieval, similarity
-from embedtune.collect.retrieval import MADE, _only_in
+from embedtune.collect.retrieval import MADE, only_in
 from embedtune.data.dataset import Dataset, cells
 from embedtune.judging.classified import MULTI, SINGLE
 
@@ -23,7 +23,7 @@ def count_labels(dataset: Dataset, training: list[str]) -> int:
     """
     if dataset.task == "retrieval":
         rows = dataset.query_rows(training)
-        made = _only_in(dataset, MADE, training, rows)
+        made = only_in(dataset, MADE, training, rows)
         return len(rows) if made is None or made.all() else int((~made).sum())
     if dataset.task == "recommendation":
         table = dataset.interactions

@@ -46,10 +46,10 @@ def collect(
 
     weight = dataset.weights(training)[train_rows]
     taught = dataset.teaching()
-    made = _only_in(dataset, MADE, training, train_rows)
+    made = only_in(dataset, MADE, training, train_rows)
     train = replace(
         part(train_rows, training),
-        outside=_only_in(dataset, DEV, training, train_rows) if "train" in training else None,
+        outside=only_in(dataset, DEV, training, train_rows) if "train" in training else None,
         made=made if made is not None and not made.all() else None,
         weight=None if (weight == 1).all() else weight,
         taught=None if taught is None else _widen(taught[train_rows], column, len(documents)),
@@ -76,7 +76,7 @@ def collect(
     )
 
 
-def _only_in(
+def only_in(
     dataset: Dataset, split: str, training: list[str], rows: NDArray[np.int64]
 ) -> NDArray[np.bool_] | None:
     """Which labelled queries have labels in this split alone; None where there is no such split."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from embedtune.data.images import ImageProblem, image_keys, in_parallel, open_image
 from embedtune.encoders.cache import content_keys
 from embedtune.encoders.hashes import file_hash
-from embedtune.encoders.transformer import unit_rows
+from embedtune.encoders.transformer import gathered, unit_rows
 from embedtune.errors import DataError, ModelNotFound
 from embedtune.extras import need, require
 from embedtune.types import Content, Kind, Similarity, Vectors
@@ -154,10 +154,7 @@ class ImageEncoder:
         DataError
             When images cannot be opened: one line for each.
         """
-        vectors = np.empty((len(items), self.dimension), np.float32)
-        for rows, found in self.encode_parts(items, kind=kind):
-            vectors[rows] = found
-        return vectors
+        return gathered(self.encode_parts(items, kind=kind), len(items), self.dimension)
 
     def encode_parts(
         self, items: Sequence[str], *, kind: Kind = "document"

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,10 +136,7 @@ class TransformerEncoder:
         Texts of like length share a batch, so the padding is small; which texts are encoded together,
         and in which order, changes a vector by float error only (1e-6).
         """
-        vectors = np.empty((len(items), self.dimension), np.float32)
-        for rows, found in self.encode_parts(items, kind=kind):
-            vectors[rows] = found
-        return vectors
+        return gathered(self.encode_parts(items, kind=kind), len(items), self.dimension)
 
     def encode_parts(
         self, items: Sequence[str], *, kind: Kind = "document"
@@ -205,6 +202,14 @@ class TransformerEncoder:
         if self.max_tokens is not None:
             model.max_seq_length = self.max_tokens
         return model
+
+
+def gathered(parts: Iterable[tuple[NDArray[np.int64], Vectors]], n: int, width: int) -> Vectors:
+    """Put what comes batch by batch, rows and their vectors, into one float32 array (n, width)."""
+    vectors = np.empty((n, width), np.float32)
+    for rows, found in parts:
+        vectors[rows] = found
+    return vectors
 
 
 def unit_rows(vectors: Vectors) -> Vectors:

@@ -16,7 +16,7 @@ from embedtune.encoders.cache import VectorCache
 from embedtune.encoders.cached import CachedEncoder
 from embedtune.encoders.hashes import folder_hash
 from embedtune.encoders.hub import hub_folder
-from embedtune.encoders.transformer import _quiet
+from embedtune.encoders.transformer import _quiet, gathered
 from embedtune.errors import ModelNotFound, UserError
 from embedtune.extras import need, require
 from embedtune.teachers.base import Candidates, Progress, Rows, Scores
@@ -67,10 +67,7 @@ class PairScorer:
         UserError
             When the model has several outputs a pair, or an output is not finite.
         """
-        logits = np.empty((len(items), 1), np.float32)
-        for rows, found in self.encode_parts(items, kind=kind):
-            logits[rows] = found
-        return logits
+        return gathered(self.encode_parts(items, kind=kind), len(items), 1)
 
     def encode_parts(
         self, items: Sequence[str], *, kind: Kind = "document"

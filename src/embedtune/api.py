@@ -233,6 +233,7 @@ def fine_tune(
             teacher=knows,
             queries=queries,
             scores_serve=bool(distil),
+            climbing=method == "auto" or rung is not None,
             keeping=keep is not None,
         )
     except Unfinished as late:

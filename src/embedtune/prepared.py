@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedtune.collect import Collected, collect, training_splits
+from embedtune.collect.openings import with_openings
 from embedtune.collect.probes import probes_of
 from embedtune.data.dataset import Dataset
 from embedtune.decision import Clock
@@ -48,6 +49,7 @@ def prepare(
     queries: Sequence[str] | str | Path = (),
     scores_serve: bool = False,
     keeping: bool = False,
+    climbing: bool = True,
 ) -> Prepared:
     """Ask the teacher, encode, and divide the labels.
 
@@ -63,6 +65,9 @@ def prepare(
         Whether a teacher's scores of labelled queries are of use by themselves.
     keeping : bool
         Whether a share of the probes' neighbours has to be kept, so that nothing can be tuned without them.
+
+    climbing : bool
+        Whether a ladder is climbed, which tries openings too.
 
     Raises
     ------
@@ -88,6 +93,8 @@ def prepare(
         clock.stop("teach")
     with _time_of(budget):
         found, probes = collect(dataset, encoder, test=test, progress=progress), None
+        if climbing:
+            found = with_openings(found, dataset, encoder, progress)
         if found.labels >= FEWEST:
             with contextlib.suppress(*() if keeping else (Unfinished,)):
                 probes = probes_of(dataset, encoder, seed=seed, needed=keeping, progress=progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,11 @@ Task = Literal["retrieval", "classification", "similarity", "recommendation"]
 _PLACE: dict[str, pa.DataType] = {"file": pa.string(), "line": pa.int64()}
 
 ITEMS = pa.schema({"id": pa.string(), "text": pa.string(), **_PLACE})
-"""Schema of queries and of documents; classification adds ``label`` and ``split``."""
+"""Schema of queries and of documents; classification adds ``label`` and ``split``.
+
+Documents of retrieval may have a column ``title``, string, null where there is none: what their text begins
+with, see :mod:`embedtune.data.openings`.
+"""
 
 LABELLED = pa.schema([*ITEMS, pa.field("label", pa.list_(pa.string())), pa.field("split", pa.string())])
 """Schema of the documents of a classification dataset."""
@@ -281,6 +285,14 @@ def cells(table: pa.Table, column: str) -> list[Any]:
 def items(rows: Sequence[tuple[str, str, str, int]]) -> pa.Table:
     """Build a table of :data:`ITEMS` from (id, text, file, line) rows."""
     return _table(rows, ITEMS)
+
+
+def with_titles(documents: pa.Table, titles: Mapping[int, str]) -> pa.Table:
+    """Add what some rows of documents are called; nothing where no row has a title."""
+    if not any(titles.values()):
+        return documents
+    column = [titles.get(row) or None for row in range(len(documents))]
+    return documents.append_column("title", pa.array(column, pa.string()))
 
 
 def labelled(rows: Sequence[tuple[str, str, str, int, list[str], str]]) -> pa.Table:

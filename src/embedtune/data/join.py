@@ -49,7 +49,7 @@ def join_test(dataset: Dataset, test: Dataset) -> Dataset:
     new = [i for i, text in enumerate(test.document_texts) if text not in row]
     row.update({test.document_texts[i]: len(dataset.documents) + k for k, i in enumerate(new)})
     column = np.array([row[text] for text in test.document_texts], np.int32)
-    documents = pa.concat_tables(
+    documents = _joined(
         [dataset.documents, _renamed(test.documents.take(pa.array(new, pa.int64())), dataset.documents)]
     )
     if dataset.task == "similarity":
@@ -95,7 +95,7 @@ def _joined_pairs(dataset: Dataset, test: Dataset, column: NDArray[np.int32]) ->
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
-    """Put tables together, of which one may lack columns to slice by."""
+    """Put tables together, of which one may lack titles, or columns to slice by."""
     return pa.concat_tables(tables, promote_options="default")
 
 

@@ -162,7 +162,8 @@ def _judged(sources: Sequence[tuple[Dataset, float]]) -> list[pa.Table]:
             moved = pa.array(rows[qrels[column].to_numpy()], pa.int32())
             qrels = qrels.set_column(qrels.column_names.index(column), qrels.schema.field(column), moved)
         judged.append(qrels)
-    return [pa.concat_tables(tables) for tables in (sides["documents"], sides["queries"], judged)]
+    parts = (sides["documents"], sides["queries"], judged)
+    return [pa.concat_tables(tables, promote_options="default") for tables in parts]
 
 
 def _renamed(table: pa.Table, taken: set[str], number: int) -> pa.Table:

@@ -97,7 +97,7 @@ def pairs_from_structure(
                 continue
             for query, document, place in WAYS[way](page, by_id):
                 pair = (" ".join(query.split()), document.strip())
-                if _useful(*pair):
+                if useful(*pair):
                     found.setdefault(pair, (way, place))
     count = Counter(query.casefold() for query, _ in found)
     kept = {pair: how for pair, how in found.items() if count[pair[0].casefold()] <= MOST_DOCUMENTS}
@@ -197,7 +197,8 @@ WAYS: dict[str, Callable[[Page, Mapping[str, Page]], Iterator[Pair]]] = {
 """Name of a way to what gives its pairs of a page."""
 
 
-def _useful(query: str, document: str) -> bool:
+def useful(query: str, document: str) -> bool:
+    """Say whether a part of a document may serve as a query for the rest."""
     words = len(query.split())
     letters = any(character.isalpha() for character in query)
     long_enough = len(document.split()) >= FEWEST_WORDS or len(document) >= 10 * FEWEST_WORDS

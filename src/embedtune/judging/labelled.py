@@ -16,6 +16,7 @@ from embedtune.mapped import gather, release
 from embedtune.memory import at_most
 from embedtune.search import positive_ranks, top_k
 from embedtune.tuners.base import TuningData
+from embedtune.tuners.pseudo import PseudoQueries
 from embedtune.types import Similarity, Transform, Vectors
 
 MAP_AT_ONCE = 256 * 2**20
@@ -65,6 +66,8 @@ class Labelled:
         A teacher's scores, see :meth:`embedtune.data.dataset.Dataset.teaching`; for training alone.
     fixed : tuple of Round
         Rounds that are given, where training is too long for more; drawn unless given.
+    pseudo : PseudoQueries, optional
+        What documents say of themselves: it trains beside the labels of every round, and is never judged.
     """
 
     queries: Vectors
@@ -79,6 +82,7 @@ class Labelled:
     weight: NDArray[np.float32] | None = None
     taught: csr_matrix | None = None
     fixed: tuple[Round, ...] = ()
+    pseudo: PseudoQueries | None = None
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -115,6 +119,7 @@ class Labelled:
             None if self.negatives is None else self.negatives[rows],
             None if self.weight is None else self.weight[rows],
             None if self.made is None else self.made[rows],
+            self.pseudo,
         )
 
     def rounds(self, seed: int) -> list[Round]:
@@ -248,6 +253,7 @@ class Labelled:
             return self
         rng = np.random.default_rng(seed)
         judged = [self.relevance.indices] + ([] if self.negatives is None else [self.negatives.indices])
+        judged += [] if self.pseudo is None else [self.pseudo.documents]
         asked = np.sort(rng.choice(len(self), min(len(self), 1000), replace=False))
         near = self._nearest(asked, max(1, 20 * POOL // len(self.documents)))
         core = np.unique(np.concatenate([*judged, near]))
@@ -260,4 +266,5 @@ class Labelled:
             document_ids=[self.document_ids[row] for row in rows],
             negatives=None if self.negatives is None else csr_matrix(self.negatives.tocsc()[:, rows]),
             taught=None if self.taught is None else csr_matrix(self.taught.tocsc()[:, rows]),
+            pseudo=self.pseudo and self.pseudo.among(rows, len(self.documents)),
         )

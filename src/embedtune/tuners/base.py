@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from embedtune.tuners.pseudo import PseudoQueries
 from embedtune.types import Similarity, Transform, Vectors
 
 
@@ -39,6 +40,9 @@ class TuningData:
         How much each query counts in the loss; ones where not given.
     made : bool array of shape (n,), optional
         Queries whose labels nobody gave; none where not given.
+    pseudo : PseudoQueries, optional
+        What documents say of themselves; for tuners that ask for it, see
+        :class:`~embedtune.tuners.pseudo.WithPseudoQueries`.
     """
 
     queries: Vectors
@@ -50,6 +54,7 @@ class TuningData:
     negatives: csr_matrix | None = None
     weight: NDArray[np.float32] | None = None
     made: NDArray[np.bool_] | None = None
+    pseudo: PseudoQueries | None = None
 
     def __len__(self) -> int:
         """Training queries."""
@@ -71,7 +76,8 @@ class TuningData:
     def mapped(self, below: Transform) -> TuningData:
         """Give the same labels with both sides' vectors mapped by ``below``."""
         documents = below.documents(np.asarray(self.documents, np.float32), self.document_ids)
-        return replace(self, queries=below.queries(self.queries), documents=documents)
+        pseudo = self.pseudo and replace(self.pseudo, vectors=below.queries(self.pseudo.vectors))
+        return replace(self, queries=below.queries(self.queries), documents=documents, pseudo=pseudo)
 
     def own(self) -> TuningData:
         """Give the queries whose labels people gave."""
@@ -103,6 +109,7 @@ class TuningData:
             known=part(self.known),
             document_ids=[self.document_ids[column] for column in columns],
             negatives=None if self.negatives is None else part(self.negatives),
+            pseudo=self.pseudo and self.pseudo.among(columns, len(self.documents)),
         )
 
     def targets(self) -> Vectors:

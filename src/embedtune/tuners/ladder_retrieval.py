@@ -10,7 +10,11 @@ from embedtune.tuners.auto import STRENGTHS, Tried
 from embedtune.tuners.deltas import DeltasTuner
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.own_labels import OwnLabels
+from embedtune.tuners.pseudo import WithPseudoQueries
 from embedtune.tuners.ridge import RidgeTuner
+
+OPENINGS = WithPseudoQueries(LinearTuner(sides="both", passes=4, hard=4, sample=512))
+"""An adapter that learns from openings too: fewer passes and negatives do, as these are many."""
 
 DELTA_STRENGTHS = (0.5, 0.75, 1.0, 1.25)
 """Strengths of shifts of documents."""
@@ -36,6 +40,8 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     if getattr(folded.problem, "made", None) is not None:
         yield Candidate("linear (queries, own labels)", OwnLabels(LinearTuner(sides="query")), STRENGTHS)
         yield Candidate("linear (both, own labels)", OwnLabels(LinearTuner(sides="both")), STRENGTHS, rung=2)
+    if getattr(folded.problem, "pseudo", None) is not None:
+        yield Candidate("linear (both, openings)", OPENINGS, STRENGTHS, rung=2)
     if folded.shares["seen"] < REPEATED:
         return
     yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embedtune.data.dataset import Dataset, judgements
+from embedtune.data.dataset import Dataset, judgements, with_titles
 from embedtune.data.problems import Problems
 from embedtune.data.readers import Request
 from embedtune.data.readers.formats import FORMATS
@@ -62,7 +62,9 @@ class Beir:
             what = "a BEIR folder is a retrieval dataset with fixed roles"
             raise DataError(what, where=str(source), fix="leave out task and roles")
         files = self.qrels_files(source)
-        documents = _items(source, "corpus", Items("document", "d", asked.problems), asked.problems)
+        titles: dict[int, str] = {}
+        into = Items("document", "d", asked.problems)
+        documents = _items(source, "corpus", into, asked.problems, titles=titles)
         queries = _items(source, "queries", Items("query", "q", asked.problems), asked.problems, asked.slices)
         judged: dict[tuple[int, int, float, str], tuple[str, int]] = {}
         for path, split in files:
@@ -79,7 +81,7 @@ class Beir:
             raise DataError("no query has a relevant document", where=str(source), fix=fix)
         return Dataset(
             "retrieval",
-            documents.table(),
+            with_titles(documents.table(), titles),
             asked.slices.onto(queries.table()),
             judgements([(*key, *where) for key, where in judged.items()]),
             roles={
@@ -122,15 +124,22 @@ def _parts(folder: Path, stem: str) -> list[Path]:
 
 
 def _items(
-    folder: Path, stem: str, into: Items, problems: Problems, slices: SliceColumns | None = None
+    folder: Path,
+    stem: str,
+    into: Items,
+    problems: Problems,
+    slices: SliceColumns | None = None,
+    titles: dict[int, str] | None = None,
 ) -> Items:
     """Read corpus or queries; an empty document is kept, an empty query is reported and left out."""
     for path in _parts(folder, stem):
-        _items_of(path, stem, into, problems, slices or SliceColumns())
+        _items_of(path, stem, into, problems, slices or SliceColumns(), {} if titles is None else titles)
     return into
 
 
-def _items_of(path: Path, stem: str, into: Items, problems: Problems, slices: SliceColumns) -> None:
+def _items_of(
+    path: Path, stem: str, into: Items, problems: Problems, slices: SliceColumns, titles: dict[int, str]
+) -> None:
     name = str(path)
     for line, row in FORMATS[path.suffix.lower()](path):
         key = "id" if "id" in row and "_id" not in row else "_id"
@@ -143,7 +152,8 @@ def _items_of(path: Path, stem: str, into: Items, problems: Problems, slices: Sl
                 where=f"{name}:{line}",
                 fix=f"columns seen: {columns}; BEIR has _id and text",
             )
-        text = f"{as_text(row.get('title'), 'title', name, line)} {text}".strip()
+        title = as_text(row.get("title"), "title", name, line)
+        text = f"{title} {text}".strip()
         if not text and stem == "queries":
             fix = "write its text, or remove it here and in qrels"
             problems.add("empty-texts", f"query {id!r} is empty", file=name, line=line, fix=fix)
@@ -151,6 +161,7 @@ def _items_of(path: Path, stem: str, into: Items, problems: Problems, slices: Sl
             continue
         at = into.add(text, name, line, id)
         if at is not None:
+            titles[at] = title.strip()
             about = row.get("metadata")
             slices.take(at, {**about, **row} if isinstance(about, Mapping) else row, name, line)
 

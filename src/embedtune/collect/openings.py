@@ -1,0 +1,53 @@
+"""What documents open with, encoded as queries: adapters learn from it where labels are few."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import numpy as np
+
+from embedtune.collect.collected import Collected
+from embedtune.collect.encode import Progress, by_id, encode
+from embedtune.data.dataset import Dataset
+from embedtune.data.openings import openings
+from embedtune.encoders.pace import Unfinished
+from embedtune.judging.labelled import Labelled
+from embedtune.judging.verdict import FEWEST
+from embedtune.probes import uncached
+from embedtune.tuners.pseudo import PseudoQueries
+from embedtune.types import Encoder
+
+MOST = 4000
+"""Openings that are encoded, at most: a fraction of the time that the documents take."""
+
+FEWEST_OPENINGS = 100
+"""Fewer openings say too little of a collection."""
+
+MOST_LABELS = 2000
+"""Labelled queries from which on openings add nothing but time."""
+
+
+def with_openings(
+    found: Collected, dataset: Dataset, encoder: Encoder, progress: Progress | None = None
+) -> Collected:
+    """Add the openings of a part of the documents to what trains, where they may be of use.
+
+    They are left out where the model reads no texts, where reading them costs money, where the labels are
+    of the same kind, and where the time ends before they have vectors.
+    """
+    train = found.train
+    if not isinstance(train, Labelled) or train.made is not None or found.made or dataset.images:
+        return found
+    if not FEWEST <= found.labels <= MOST_LABELS or hasattr(uncached(encoder), "cost"):
+        return found
+    if by_id(encoder, "query") or by_id(encoder, "document"):
+        return found
+    texts, documents = openings(dataset, MOST)
+    if len(texts) < FEWEST_OPENINGS:
+        return found
+    with contextlib.suppress(Unfinished):
+        vectors = encode(encoder, texts, "query", progress)
+        pseudo = PseudoQueries(np.asarray(vectors, np.float32), documents)
+        return replace(found, train=replace(train, pseudo=pseudo))
+    return found

@@ -13,9 +13,6 @@ from embedtune.tuners.own_labels import OwnLabels
 from embedtune.tuners.pseudo import WithPseudoQueries
 from embedtune.tuners.ridge import RidgeTuner
 
-OPENINGS = WithPseudoQueries(LinearTuner(sides="both", passes=4, hard=4, sample=512))
-"""An adapter that learns from openings too: fewer passes and negatives do, as these are many."""
-
 DELTA_STRENGTHS = (0.5, 0.75, 1.0, 1.25)
 """Strengths of shifts of documents."""
 
@@ -40,11 +37,19 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     if getattr(folded.problem, "made", None) is not None:
         yield Candidate("linear (queries, own labels)", OwnLabels(LinearTuner(sides="query")), STRENGTHS)
         yield Candidate("linear (both, own labels)", OwnLabels(LinearTuner(sides="both")), STRENGTHS, rung=2)
+    repeated = folded.shares["seen"] >= REPEATED
     if getattr(folded.problem, "pseudo", None) is not None:
-        yield Candidate("linear (both, openings)", OPENINGS, STRENGTHS, rung=2)
-    if folded.shares["seen"] < REPEATED:
+        others = 0.3 if repeated else 0.0
+        alone, both = (
+            WithPseudoQueries(LinearTuner(sides=sides, unlabelled=others, passes=4, hard=4, sample=512))
+            for sides in ("query", "both")
+        )
+        yield Candidate("linear (queries, openings)", alone, STRENGTHS)
+        yield Candidate("linear (both, openings)", both, STRENGTHS, rung=2)
+    elif repeated:
+        yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
+    if not repeated:
         return
-    yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
     kinds = dict(DELTAS)
     for below in _bases_of_deltas(folded, tried):
         prefix = "" if below.candidate is None else f"{below.name} × {below.strength:g} + "

@@ -41,7 +41,9 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     if getattr(folded.problem, "pseudo", None) is not None:
         others = 0.3 if repeated else 0.0
         alone, both = (
-            WithPseudoQueries(LinearTuner(sides=sides, unlabelled=others, passes=4, hard=4, sample=512))
+            WithPseudoQueries(
+                LinearTuner(sides=sides, unlabelled=others, passes=4, hard=3, every=4, sample=256)
+            )
             for sides in ("query", "both")
         )
         yield Candidate("linear (queries, openings)", alone, STRENGTHS)

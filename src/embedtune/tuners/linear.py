@@ -59,7 +59,9 @@ class LinearTuner:
     batch: int = 256
     """Queries a step."""
     hard: int = 8
-    """Hard negatives a query, found again every third pass."""
+    """Hard negatives a query."""
+    every: int = 3
+    """Passes after which hard negatives are found again."""
     sample: int = 1024
     """Random documents a step."""
     scale: float = 20.0
@@ -109,7 +111,7 @@ class LinearTuner:
             passes=self.passes,
             least=self.least_steps,
             rate=self.rate,
-            every=3,
+            every=self.every,
             mine=mine,
             budget=budget or Budget(),
         )

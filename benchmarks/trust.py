@@ -26,6 +26,7 @@ import multiprocessing
 import os
 import random
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -38,12 +39,14 @@ from scipy.sparse import csr_matrix, diags
 from scipy.stats import binomtest
 from sets import BASE, DATA, METRIC, SETS, chosen, load_set, read_set
 
+from embedtune.collect.openings import MOST
 from embedtune.data.dataset import Dataset, items, judgements
-from embedtune.encoders.vectors import VectorsEncoder
+from embedtune.data.openings import openings
+from embedtune.encoders import load_encoder
 from embedtune.judging.compare import bootstrap_interval
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.search import positive_ranks
-from embedtune.types import Vectors
+from embedtune.types import Kind, Vectors
 
 CONDITIONS = ("clean", "shuffled", "half wrong", "good base")
 COUNTS = (10, 25, 50, 100, 250, 500, 1000, 2500, 10**9)
@@ -109,6 +112,8 @@ def _prepare(name: str, options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "queries.npy", data.queries)
     np.save(folder / "documents.npy", data.documents)
+    texts = openings(data.dataset, MOST)[0]
+    np.save(folder / "openings.npy", load_encoder(options.base.format(set=name)).encode(texts, kind="query"))
     return len(data.dataset.query_rows(["train", "dev"]))
 
 
@@ -188,11 +193,8 @@ def run_case(case: Case, folder: Path, budget: str) -> dict[str, Any]:
     from embedtune import fine_tune
 
     whole, queries, documents = _loaded(case.set, folder, case.condition == "good base")
-    data, rows = _labelled(whole, case)
-    ids = whole.document_ids
-    encoder = VectorsEncoder.from_arrays(
-        {"queries": (data.query_ids, queries[rows]), "documents": (ids, documents)}
-    )
+    data, ids = _labelled(whole, case), whole.document_ids
+    encoder = Remembering(whole, queries, documents, np.load(VECTORS / case.set / "openings.npy"))
     start = time.perf_counter()
     # forced, so that a map that was refused can be judged too
     tuned = fine_tune(base_model=encoder, data=data, budget=budget, seed=case.seed, force=True)
@@ -243,8 +245,31 @@ def _improved(data: Dataset, queries: Vectors, documents: Vectors) -> Vectors:
     return best
 
 
-def _labelled(whole: Dataset, case: Case) -> tuple[Dataset, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Give the data that the tuner sees, all of it training data, and its queries' rows in the whole set."""
+class Remembering:
+    """An encoder that knows the vectors of a set's texts, and reads nothing else."""
+
+    name, similarity, content, max_tokens, progress = "remembering", "cosine", "text", None, None
+
+    def __init__(self, whole: Dataset, queries: Vectors, documents: Vectors, opened: Vectors) -> None:
+        self.dimension = queries.shape[1]
+        self.fingerprint = hashlib.sha256(np.ascontiguousarray(documents).tobytes()).hexdigest()
+        self._vectors: dict[Kind, Vectors] = {
+            "document": documents,
+            "query": np.concatenate([queries, opened]),
+        }
+        texts = {"document": whole.document_texts, "query": whole.query_texts + openings(whole, MOST)[0]}
+        self._rows = {kind: {text: row for row, text in enumerate(known)} for kind, known in texts.items()}
+
+    def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:
+        """Look up the vectors, (n, d), of unit length."""
+        return np.asarray(self._vectors[kind][[self._rows[kind][item] for item in items]], np.float32)
+
+    def count_tokens(self, texts: Sequence[str]) -> None:
+        """Nothing is known of tokens."""
+
+
+def _labelled(whole: Dataset, case: Case) -> Dataset:
+    """Give the data that the tuner sees, all of it training data."""
     rng = np.random.default_rng(case.seed)
     pool = whole.query_rows(["train", "dev"])
     rows = np.sort(rng.permutation(pool)[: case.labels])
@@ -254,7 +279,7 @@ def _labelled(whole: Dataset, case: Case) -> tuple[Dataset, np.ndarray[Any, np.d
         positives = _shuffled(positives, rng, share)
     pairs = positives.tocoo()
     texts, ids = whole.query_texts, whole.query_ids
-    data = Dataset(
+    return Dataset(
         "retrieval",
         whole.documents,
         items([(ids[row], texts[row], case.set, number) for number, row in enumerate(rows, 1)]),
@@ -268,7 +293,6 @@ def _labelled(whole: Dataset, case: Case) -> tuple[Dataset, np.ndarray[Any, np.d
         ),
         source=case.set,
     )
-    return data, rows
 
 
 def _shuffled(positives: csr_matrix, rng: np.random.Generator, share: float) -> csr_matrix:

@@ -45,6 +45,7 @@ from embedtune.data.openings import openings
 from embedtune.encoders import load_encoder
 from embedtune.judging.compare import bootstrap_interval
 from embedtune.judging.metrics import evaluate_ranks
+from embedtune.judging.retention import probe_texts
 from embedtune.search import positive_ranks
 from embedtune.types import Kind, Vectors
 
@@ -112,8 +113,9 @@ def _prepare(name: str, options: argparse.Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "queries.npy", data.queries)
     np.save(folder / "documents.npy", data.documents)
-    texts = openings(data.dataset, MOST)[0]
-    np.save(folder / "openings.npy", load_encoder(options.base.format(set=name)).encode(texts, kind="query"))
+    encoder = load_encoder(options.base.format(set=name))
+    np.save(folder / "openings.npy", encoder.encode(openings(data.dataset, MOST)[0], kind="query"))
+    np.save(folder / "probes.npy", encoder.encode(probe_texts()))
     return len(data.dataset.query_rows(["train", "dev"]))
 
 
@@ -194,7 +196,7 @@ def run_case(case: Case, folder: Path, budget: str) -> dict[str, Any]:
 
     whole, queries, documents = _loaded(case.set, folder, case.condition == "good base")
     data, ids = _labelled(whole, case), whole.document_ids
-    encoder = Remembering(whole, queries, documents, np.load(VECTORS / case.set / "openings.npy"))
+    encoder = Remembering(whole, queries, documents, case.set)
     start = time.perf_counter()
     # forced, so that a map that was refused can be judged too
     tuned = fine_tune(base_model=encoder, data=data, budget=budget, seed=case.seed, force=True)
@@ -250,14 +252,18 @@ class Remembering:
 
     name, similarity, content, max_tokens, progress = "remembering", "cosine", "text", None, None
 
-    def __init__(self, whole: Dataset, queries: Vectors, documents: Vectors, opened: Vectors) -> None:
+    def __init__(self, whole: Dataset, queries: Vectors, documents: Vectors, name: str) -> None:
         self.dimension = queries.shape[1]
         self.fingerprint = hashlib.sha256(np.ascontiguousarray(documents).tobytes()).hexdigest()
+        probes, opened = (np.load(VECTORS / name / f"{kind}.npy") for kind in ("probes", "openings"))
         self._vectors: dict[Kind, Vectors] = {
-            "document": documents,
+            "document": np.concatenate([documents, probes]),
             "query": np.concatenate([queries, opened]),
         }
-        texts = {"document": whole.document_texts, "query": whole.query_texts + openings(whole, MOST)[0]}
+        texts: dict[Kind, list[str]] = {
+            "document": [*whole.document_texts, *probe_texts()],
+            "query": whole.query_texts + openings(whole, MOST)[0],
+        }
         self._rows = {kind: {text: row for row, text in enumerate(known)} for kind, known in texts.items()}
 
     def encode(self, items: Sequence[str], *, kind: Kind = "document") -> Vectors:

@@ -14,7 +14,6 @@ from embedtune.data.openings import openings
 from embedtune.encoders.pace import Unfinished
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.verdict import FEWEST
-from embedtune.probes import uncached
 from embedtune.tuners.pseudo import PseudoQueries
 from embedtune.types import Encoder
 
@@ -39,12 +38,13 @@ def with_openings(
     train = found.train
     if not isinstance(train, Labelled) or train.made is not None or found.made or dataset.images:
         return found
-    if not FEWEST <= found.labels <= MOST_LABELS or hasattr(uncached(encoder), "cost"):
+    if not FEWEST <= found.labels <= MOST_LABELS:
         return found
     if by_id(encoder, "query") or by_id(encoder, "document"):
         return found
     texts, documents = openings(dataset, MOST)
-    if len(texts) < FEWEST_OPENINGS:
+    cost = getattr(encoder, "cost", None)
+    if len(texts) < FEWEST_OPENINGS or (cost is not None and cost(texts, kind="query") is not None):
         return found
     with contextlib.suppress(Unfinished):
         vectors = encode(encoder, texts, "query", progress)

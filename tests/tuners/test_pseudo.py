@@ -82,8 +82,7 @@ def test_few_labels_gain_on_other_documents_by_what_these_say_of_themselves(
     alone, beside = (
         world.gain(one.fit(train.training(train.relevance))) for one in (tuner, WithPseudoQueries(tuner))
     )
-    assert beside > alone + 0.1
-    assert beside > 0.1
+    assert beside > 0.05 > 3 * alone
 
 
 def test_a_pool_keeps_their_documents(
@@ -94,6 +93,6 @@ def test_a_pool_keeps_their_documents(
     rows = np.array([5, 77, 1999])
     problem = replace(world.train, pseudo=PseudoQueries(world.train.documents[rows], rows))
     pool = problem.pooled(0)
-    assert len(pool.documents) < 400
+    assert len(pool.documents) < 600
     assert pool.pseudo is not None
     np.testing.assert_array_equal(pool.documents[pool.pseudo.documents], problem.pseudo.vectors)

@@ -29,7 +29,9 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     less weight, joins them; and shifts of single documents climb on top of the best adapter, and of the
     one that serves unseen documents best: they do for the seen ones what it does not. The kind of
     shift that did better on the first is tried on the second. Where some labels were made, adapters are
-    tried on people's own labels alone too, so that labels which harm are left out.
+    tried on people's own labels alone too, so that labels which harm are left out. Where there are
+    openings, adapters are tried that learn from them too; these hold the others away as well, so that
+    one which does only that is not tried where they are better.
     """
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
     yield Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)
@@ -48,7 +50,7 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
         )
         yield Candidate("linear (queries, openings)", alone, STRENGTHS)
         yield Candidate("linear (both, openings)", both, STRENGTHS, rung=2)
-    elif repeated:
+    if repeated and not _lead(tried, "openings)"):
         yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
     if not repeated:
         return
@@ -66,6 +68,11 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
             )
         best = max(tried[-len(kinds) * len(DELTA_STRENGTHS) :], key=lambda t: t.mean)
         kinds = {kind: tuner for kind, tuner in DELTAS.items() if best.name.endswith(f"({kind})")}
+
+
+def _lead(tried: list[Tried], ending: str) -> bool:
+    """Say whether the best of those tried so far is one whose name ends so."""
+    return max(tried, key=lambda t: t.mean).name.endswith(ending)
 
 
 def _bases_of_deltas(folded: Folded, tried: list[Tried]) -> list[Tried]:

@@ -39,9 +39,9 @@ from scipy.sparse import csr_matrix, diags
 from scipy.stats import binomtest
 from sets import BASE, DATA, METRIC, SETS, chosen, load_set, read_set
 
-from embedtune.collect.openings import MOST
+from embedtune.collect.titles import MOST
 from embedtune.data.dataset import Dataset, items, judgements
-from embedtune.data.openings import openings
+from embedtune.data.titles import titles
 from embedtune.encoders import load_encoder
 from embedtune.judging.compare import bootstrap_interval
 from embedtune.judging.metrics import evaluate_ranks
@@ -114,7 +114,7 @@ def _prepare(name: str, options: argparse.Namespace) -> int:
     np.save(folder / "queries.npy", data.queries)
     np.save(folder / "documents.npy", data.documents)
     encoder = load_encoder(options.base.format(set=name))
-    np.save(folder / "openings.npy", encoder.encode(openings(data.dataset, MOST)[0], kind="query"))
+    np.save(folder / "titles.npy", encoder.encode(titles(data.dataset, MOST)[0], kind="query"))
     np.save(folder / "probes.npy", encoder.encode(probe_texts()))
     return len(data.dataset.query_rows(["train", "dev"]))
 
@@ -255,14 +255,14 @@ class Remembering:
     def __init__(self, whole: Dataset, queries: Vectors, documents: Vectors, name: str) -> None:
         self.dimension = queries.shape[1]
         self.fingerprint = hashlib.sha256(np.ascontiguousarray(documents).tobytes()).hexdigest()
-        probes, opened = (np.load(VECTORS / name / f"{kind}.npy") for kind in ("probes", "openings"))
+        probes, called = (np.load(VECTORS / name / f"{kind}.npy") for kind in ("probes", "titles"))
         self._vectors: dict[Kind, Vectors] = {
             "document": np.concatenate([documents, probes]),
-            "query": np.concatenate([queries, opened]),
+            "query": np.concatenate([queries, called]),
         }
         texts: dict[Kind, list[str]] = {
             "document": [*whole.document_texts, *probe_texts()],
-            "query": whole.query_texts + openings(whole, MOST)[0],
+            "query": whole.query_texts + titles(whole, MOST)[0],
         }
         self._rows = {kind: {text: row for row, text in enumerate(known)} for kind, known in texts.items()}
 

@@ -105,7 +105,7 @@ def dependency_table() -> str:
 
 def threshold_table() -> str:
     """Give the numbers that choosing and judging use, from the modules that use them."""
-    from embedtune.collect import openings
+    from embedtune.collect import titles
     from embedtune.data import splits
     from embedtune.judging import classified, estimate, labelled, slices, verdict, weak_spots
     from embedtune.tuners import auto, ladder_retrieval
@@ -122,9 +122,9 @@ def threshold_table() -> str:
         (weak_spots, "LOSS", "mean loss of a cluster, below which it is no weak spot"),
         (auto, "STRENGTHS", "how far a map is followed, from 0 (the base)"),
         (ladder_retrieval, "DELTA_STRENGTHS", "the same for shifts of documents"),
-        (openings, "MOST_LABELS", "labelled queries up to which openings are tried"),
-        (openings, "MOST", "openings, at most"),
-        (openings, "FEWEST_OPENINGS", "openings, at least"),
+        (titles, "MOST_LABELS", "labelled queries up to which titles are tried"),
+        (titles, "MOST", "titles, at most"),
+        (titles, "FEWEST_TITLES", "titles, at least"),
         (splits, "REPEATED", "share of queries on seen documents from which shifts are tried"),
         (splits, "MANY", "queries from which tenths are held out, not fifths"),
         (splits, "ENOUGH", "queries judged out of fold, about, where there are many"),

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedtune.collect import Collected, collect, training_splits
-from embedtune.collect.openings import with_openings
 from embedtune.collect.probes import probes_of
+from embedtune.collect.titles import with_titles
 from embedtune.data.dataset import Dataset
 from embedtune.decision import Clock
 from embedtune.encoders.pace import Pace, Unfinished, paced
@@ -67,7 +67,7 @@ def prepare(
         Whether a share of the probes' neighbours has to be kept, so that nothing can be tuned without them.
 
     climbing : bool
-        Whether a ladder is climbed, which tries openings too.
+        Whether a ladder is climbed, which tries titles too.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def prepare(
     with _time_of(budget):
         found, probes = collect(dataset, encoder, test=test, progress=progress), None
         if climbing:
-            found = with_openings(found, dataset, encoder, progress)
+            found = with_titles(found, dataset, encoder, progress)
         if found.labels >= FEWEST:
             with contextlib.suppress(*() if keeping else (Unfinished,)):
                 probes = probes_of(dataset, encoder, seed=seed, needed=keeping, progress=progress)

@@ -29,7 +29,7 @@ ITEMS = pa.schema({"id": pa.string(), "text": pa.string(), **_PLACE})
 """Schema of queries and of documents; classification adds ``label`` and ``split``.
 
 Documents of retrieval may have a column ``title``, string, null where there is none: what their text begins
-with, see :mod:`embedtune.data.openings`.
+with, see :mod:`embedtune.data.titles`.
 """
 
 LABELLED = pa.schema([*ITEMS, pa.field("label", pa.list_(pa.string())), pa.field("split", pa.string())])
@@ -287,7 +287,7 @@ def items(rows: Sequence[tuple[str, str, str, int]]) -> pa.Table:
     return _table(rows, ITEMS)
 
 
-def with_titles(documents: pa.Table, titles: Mapping[int, str]) -> pa.Table:
+def titled(documents: pa.Table, titles: Mapping[int, str]) -> pa.Table:
     """Add what some rows of documents are called; nothing where no row has a title."""
     if not any(titles.values()):
         return documents

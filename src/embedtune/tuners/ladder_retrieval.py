@@ -29,8 +29,8 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     less weight, joins them; and shifts of single documents climb on top of the best adapter, and of the
     one that serves unseen documents best: they do for the seen ones what it does not. The kind of
     shift that did better on the first is tried on the second. Where some labels were made, adapters are
-    tried on people's own labels alone too, so that labels which harm are left out. Where there are
-    openings, adapters are tried that learn from them too; these hold the others away as well, so that
+    tried on people's own labels alone too, so that labels which harm are left out. Where
+    documents have titles, adapters are tried that learn from them too; these hold the others away as well, so that
     one which does only that is not tried where they are better.
     """
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
@@ -48,9 +48,9 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
             )
             for sides in ("query", "both")
         )
-        yield Candidate("linear (queries, openings)", alone, STRENGTHS)
-        yield Candidate("linear (both, openings)", both, STRENGTHS, rung=2)
-    if repeated and not _lead(tried, "openings)"):
+        yield Candidate("linear (queries, titles)", alone, STRENGTHS)
+        yield Candidate("linear (both, titles)", both, STRENGTHS, rung=2)
+    if repeated and not _lead(tried, "titles)"):
         yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
     if not repeated:
         return

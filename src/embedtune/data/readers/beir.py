@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embedtune.data.dataset import Dataset, judgements, with_titles
+from embedtune.data.dataset import Dataset, judgements, titled
 from embedtune.data.problems import Problems
 from embedtune.data.readers import Request
 from embedtune.data.readers.formats import FORMATS
@@ -81,7 +81,7 @@ class Beir:
             raise DataError("no query has a relevant document", where=str(source), fix=fix)
         return Dataset(
             "retrieval",
-            with_titles(documents.table(), titles),
+            titled(documents.table(), titles),
             asked.slices.onto(queries.table()),
             judgements([(*key, *where) for key, where in judged.items()]),
             roles={

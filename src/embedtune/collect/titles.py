@@ -1,4 +1,4 @@
-"""What documents open with, encoded as queries: adapters learn from it where labels are few."""
+"""What documents are called, encoded as queries: adapters learn from it where labels are few."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from embedtune.collect.collected import Collected
 from embedtune.collect.encode import Progress, by_id, encode
 from embedtune.data.dataset import Dataset
-from embedtune.data.openings import openings
+from embedtune.data.titles import titles
 from embedtune.encoders.pace import Unfinished
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.verdict import FEWEST
@@ -18,19 +18,19 @@ from embedtune.tuners.pseudo import PseudoQueries
 from embedtune.types import Encoder
 
 MOST = 4000
-"""Openings that are encoded, at most: a fraction of the time that the documents take."""
+"""Titles that are encoded, at most: a fraction of the time that the documents take."""
 
-FEWEST_OPENINGS = 100
-"""Fewer openings say too little of a collection."""
+FEWEST_TITLES = 100
+"""Fewer titles say too little of a collection."""
 
 MOST_LABELS = 2000
-"""Labelled queries from which on openings add nothing but time."""
+"""Labelled queries up to which titles are tried; with more, what they add was not measured."""
 
 
-def with_openings(
+def with_titles(
     found: Collected, dataset: Dataset, encoder: Encoder, progress: Progress | None = None
 ) -> Collected:
-    """Add the openings of a part of the documents to what trains, where they may be of use.
+    """Add the titles of a part of the documents to what trains, where they may be of use.
 
     They are left out where the model reads no texts, where reading them costs money, where the labels are
     of the same kind, and where the time ends before they have vectors.
@@ -42,9 +42,9 @@ def with_openings(
         return found
     if by_id(encoder, "query") or by_id(encoder, "document"):
         return found
-    texts, documents = openings(dataset, MOST)
+    texts, documents = titles(dataset, MOST)
     cost = getattr(encoder, "cost", None)
-    if len(texts) < FEWEST_OPENINGS or (cost is not None and cost(texts, kind="query") is not None):
+    if len(texts) < FEWEST_TITLES or (cost is not None and cost(texts, kind="query") is not None):
         return found
     with contextlib.suppress(Unfinished):
         vectors = encode(encoder, texts, "query", progress)

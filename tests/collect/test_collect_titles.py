@@ -1,4 +1,4 @@
-"""Openings are encoded where they may help, and only there."""
+"""Titles are encoded where they may help, and only there."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 
 from embedtune import fine_tune
 from embedtune.collect import collect
-from embedtune.collect import openings as module
-from embedtune.collect.openings import with_openings
+from embedtune.collect import titles as module
+from embedtune.collect.titles import with_titles
 from embedtune.data import Dataset, read
+from embedtune.data.dataset import titled
 from embedtune.encoders.pace import Pace, Unfinished
 from embedtune.encoders.vectors import VectorsEncoder
 
@@ -35,10 +36,11 @@ class Encoder:
 
 
 def data(labels: int = 40, documents: int = 120) -> Dataset:
-    """Give documents of two sentences; the first few of them have a query each."""
+    """Give documents with titles; the first few of them have a query each."""
     texts = [f"Illness number{i} hurts. It lasts for {i} days and then it goes." for i in range(documents)]
     dataset = read([{"query": f"what is number{i}", "positive": text} for i, text in enumerate(texts)])
-    return replace(dataset, qrels=dataset.qrels.slice(0, labels))
+    called = {i: f"Illness number{i}" for i in range(documents)}
+    return replace(dataset, documents=titled(dataset.documents, called), qrels=dataset.qrels.slice(0, labels))
 
 
 @pytest.fixture
@@ -48,15 +50,15 @@ def encoder() -> Encoder:
 
 def test_they_train_as_queries_of_their_documents(encoder: Encoder) -> None:
     dataset = data()
-    found = with_openings(collect(dataset, encoder, test="test"), dataset, encoder)
+    found = with_titles(collect(dataset, encoder, test="test"), dataset, encoder)
     assert found.labels == 40
     assert len(found.train) == 40
     pseudo = found.train.training(found.train.relevance).pseudo
     assert pseudo is not None
     assert pseudo.documents.tolist() == list(range(120))
-    expected = Encoder().encode([f"Illness number{i} hurts." for i in range(120)])
+    expected = Encoder().encode([f"Illness number{i}" for i in range(120)])
     np.testing.assert_array_equal(pseudo.vectors, expected)
-    assert encoder.asked["query"][-1] == "Illness number119 hurts."
+    assert encoder.asked["query"][-1] == "Illness number119"
 
 
 def test_not_where_there_are_few_of_them_or_many_labels(
@@ -66,16 +68,16 @@ def test_not_where_there_are_few_of_them_or_many_labels(
     monkeypatch.setattr(module, "MOST_LABELS", 40)
     for dataset in (few, many):
         found = collect(dataset, encoder, test="test")
-        assert with_openings(found, dataset, encoder) is found
+        assert with_titles(found, dataset, encoder) is found
 
 
 def test_not_where_it_costs_money(encoder: Encoder) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
     encoder.cost = lambda items, kind: f"{len(items)} of {kind}"  # type: ignore[attr-defined]
-    assert with_openings(found, dataset, encoder) is found
+    assert with_titles(found, dataset, encoder) is found
     encoder.cost = lambda items, kind: None  # type: ignore[attr-defined]
-    assert with_openings(found, dataset, encoder).train.pseudo is not None
+    assert with_titles(found, dataset, encoder).train.pseudo is not None
 
 
 def test_not_where_vectors_are_known_by_id(encoder: Encoder) -> None:
@@ -87,14 +89,14 @@ def test_not_where_vectors_are_known_by_id(encoder: Encoder) -> None:
         }
     )
     found = collect(dataset, vectors, test="test")
-    assert with_openings(found, dataset, vectors) is found
+    assert with_titles(found, dataset, vectors) is found
 
 
 def test_not_beside_labels_of_the_same_kind(encoder: Encoder) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
     own = replace(found, train=replace(found.train, made=np.arange(40) < 20))
-    assert with_openings(own, dataset, encoder) is own
+    assert with_titles(own, dataset, encoder) is own
 
 
 def test_the_labels_serve_alone_where_the_time_ends(encoder: Encoder) -> None:
@@ -106,16 +108,16 @@ def test_the_labels_serve_alone_where_the_time_ends(encoder: Encoder) -> None:
 
     encoder.encode = late  # type: ignore[method-assign]
     encoder.progress = None  # type: ignore[attr-defined]
-    assert with_openings(found, dataset, encoder) is found
+    assert with_titles(found, dataset, encoder) is found
 
 
 def test_a_ladder_tries_them_and_a_method_by_name_does_not(encoder: Encoder) -> None:
     tuned = fine_tune(base_model=encoder, data=data(), seed=0)
     assert tuned.verdict is not None
     tried = {one["method"] for one in tuned.verdict.candidates}
-    assert {"linear (queries, openings)", "linear (both, openings)"} <= tried
-    opening = "Illness number7 hurts."
-    assert opening in encoder.asked["query"]
+    assert {"linear (queries, titles)", "linear (both, titles)"} <= tried
+    title = "Illness number7"
+    assert title in encoder.asked["query"]
     other = Encoder()
     fine_tune(base_model=other, data=data(), seed=0, method="linear")
-    assert opening not in other.asked["query"]
+    assert title not in other.asked["query"]

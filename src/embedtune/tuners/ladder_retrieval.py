@@ -30,8 +30,8 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
     one that serves unseen documents best: they do for the seen ones what it does not. The kind of
     shift that did better on the first is tried on the second. Where some labels were made, adapters are
     tried on people's own labels alone too, so that labels which harm are left out. Where
-    documents have titles, adapters are tried that learn from them too; these hold the others away as well, so that
-    one which does only that is not tried where they are better.
+    documents have titles, adapters are tried that learn from them too; these hold the others away as
+    well, so that one which does only that is not tried where they are better.
     """
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
     yield Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)

@@ -23,7 +23,7 @@ MOST = 4000
 FEWEST_TITLES = 100
 """Fewer titles say too little of a collection."""
 
-MOST_LABELS = 2000
+MOST_LABELS = 5000
 """Labelled queries up to which titles are tried; with more, what they add was not measured."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from embedtune import evaluate, fine_tune, load
+from embedtune.data import read
+from embedtune.data.dataset import titled
 from embedtune.encoders import load_encoder
 from embedtune.errors import UserError
 from embedtune.judging.labelled import Labelled
@@ -19,6 +22,8 @@ from embedtune.weights.methods import Full, Layers
 from embedtune.weights.reach import check_base, rung_of
 
 ORGANS = ["heart", "lung", "liver", "kidney", "skin", "eye", "ear", "nose", "head", "stomach", "bone"]
+
+ON_AND_ON = "as the book says in so many words"
 
 
 @pytest.fixture
@@ -67,6 +72,34 @@ def test_tuned_weights_are_judged_saved_and_loaded(
     if tuned.manifest["stock_loader"] == "exact":
         model = library.SentenceTransformer(str(tmp_path / "out"), device="cpu")
         np.testing.assert_allclose(model.encode_query(texts), tuned.encode_queries(texts), atol=1e-5)
+
+
+@pytest.mark.usefixtures("quick")
+def test_titles_are_encoded_anew_by_tuned_weights(
+    deep_model: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = [row["positive"] for row in rows]
+    dataset = read([{**row, "positive": f"{row['positive']} {ON_AND_ON}"} for row in rows])
+    dataset = replace(dataset, documents=titled(dataset.documents, dict(enumerate(called))))
+    pools: list[Labelled] = []
+    choose = flow.choose
+
+    def watched(pool: Labelled, **own: Any) -> Any:
+        pools.append(pool)
+        return choose(pool, **own)
+
+    monkeypatch.setattr(flow, "choose", watched)
+    tuned = fine_tune(base_model=str(deep_model), data=dataset, method="full")
+    before, after = (pool.pseudo for pool in pools)
+    assert before is not None
+    assert after is not None
+    np.testing.assert_array_equal(before.documents, after.documents)
+    own = tuned.encoder.encode(called, kind="query")
+    np.testing.assert_allclose(after.vectors, own, atol=1e-5)
+    assert not np.allclose(before.vectors, own, atol=1e-2)
+    assert tuned.verdict is not None
+    names = [one["method"] for one in tuned.verdict.candidates]
+    assert any(name.startswith("full × ") and "linear (both, titles)" in name for name in names)
 
 
 @pytest.mark.usefixtures("quick")

@@ -94,7 +94,7 @@ def prepare(
     with _time_of(budget):
         found, probes = collect(dataset, encoder, test=test, progress=progress), None
         if climbing:
-            found = with_titles(found, dataset, encoder, progress)
+            found = with_titles(found, dataset, encoder, budget)
         if found.labels >= FEWEST:
             with contextlib.suppress(*() if keeping else (Unfinished,)):
                 probes = probes_of(dataset, encoder, seed=seed, needed=keeping, progress=progress)

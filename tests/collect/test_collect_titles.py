@@ -14,8 +14,8 @@ from embedtune.collect import titles as module
 from embedtune.collect.titles import with_titles
 from embedtune.data import Dataset, read
 from embedtune.data.dataset import titled
-from embedtune.encoders.pace import Pace, Unfinished
 from embedtune.encoders.vectors import VectorsEncoder
+from embedtune.tuners.base import Budget
 
 
 class Encoder:
@@ -50,7 +50,7 @@ def encoder() -> Encoder:
 
 def test_they_train_as_queries_of_their_documents(encoder: Encoder) -> None:
     dataset = data()
-    found = with_titles(collect(dataset, encoder, test="test"), dataset, encoder)
+    found = with_titles(collect(dataset, encoder, test="test"), dataset, encoder, Budget())
     assert found.labels == 40
     assert len(found.train) == 40
     pseudo = found.train.training(found.train.relevance).pseudo
@@ -68,16 +68,16 @@ def test_not_where_there_are_few_of_them_or_many_labels(
     monkeypatch.setattr(module, "MOST_LABELS", 40)
     for dataset in (few, many):
         found = collect(dataset, encoder, test="test")
-        assert with_titles(found, dataset, encoder) is found
+        assert with_titles(found, dataset, encoder, Budget()) is found
 
 
 def test_not_where_it_costs_money(encoder: Encoder) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
     encoder.cost = lambda items, kind: f"{len(items)} of {kind}"  # type: ignore[attr-defined]
-    assert with_titles(found, dataset, encoder) is found
+    assert with_titles(found, dataset, encoder, Budget()) is found
     encoder.cost = lambda items, kind: None  # type: ignore[attr-defined]
-    assert with_titles(found, dataset, encoder).train.pseudo is not None
+    assert with_titles(found, dataset, encoder, Budget()).train.pseudo is not None
 
 
 def test_not_where_vectors_are_known_by_id(encoder: Encoder) -> None:
@@ -89,26 +89,35 @@ def test_not_where_vectors_are_known_by_id(encoder: Encoder) -> None:
         }
     )
     found = collect(dataset, vectors, test="test")
-    assert with_titles(found, dataset, vectors) is found
+    assert with_titles(found, dataset, vectors, Budget()) is found
 
 
 def test_not_beside_labels_of_the_same_kind(encoder: Encoder) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
     own = replace(found, train=replace(found.train, made=np.arange(40) < 20))
-    assert with_titles(own, dataset, encoder) is own
+    assert with_titles(own, dataset, encoder, Budget()) is own
 
 
-def test_the_labels_serve_alone_where_the_time_ends(encoder: Encoder) -> None:
+def test_the_labels_serve_alone_where_they_would_take_too_long(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
+    now = 0.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    batch = encoder.encode
 
-    def late(items: list[str], *, kind: str = "document") -> Any:
-        raise Unfinished(Pace(0.0, "nothing"))
+    def slowly(items: list[str], *, kind: str = "document") -> Any:
+        nonlocal now
+        now += 1.0
+        return batch(items, kind=kind)
 
-    encoder.encode = late  # type: ignore[method-assign]
-    encoder.progress = None  # type: ignore[attr-defined]
-    assert with_titles(found, dataset, encoder) is found
+    encoder.encode = slowly  # type: ignore[method-assign]
+    monkeypatch.setattr("embedtune.encoders.cached.CHUNK_CHARACTERS", 100)
+    assert with_titles(found, dataset, encoder, Budget(now + 50)) is found
+    assert 10 <= now < 13
+    assert with_titles(found, dataset, encoder, Budget(now + 500)).train.pseudo is not None
 
 
 def test_a_ladder_tries_them_and_a_method_by_name_does_not(encoder: Encoder) -> None:

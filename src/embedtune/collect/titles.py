@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from embedtune.collect.collected import Collected
-from embedtune.collect.encode import Progress, by_id, encode
+from embedtune.collect.encode import by_id, encode
 from embedtune.data.dataset import Dataset
 from embedtune.data.titles import titles
-from embedtune.encoders.pace import Unfinished
+from embedtune.encoders.pace import Pace, Unfinished, paced
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.verdict import FEWEST
+from embedtune.tuners.base import Budget
 from embedtune.tuners.pseudo import PseudoQueries
 from embedtune.types import Encoder
 
@@ -26,14 +27,18 @@ FEWEST_TITLES = 100
 MOST_LABELS = 5000
 """Labelled queries up to which titles are tried; with more, what they add was not measured."""
 
+SHARE = 0.2
+"""Part of the time left that encoding them may take."""
 
-def with_titles(
-    found: Collected, dataset: Dataset, encoder: Encoder, progress: Progress | None = None
-) -> Collected:
+WITHOUT = "titles do not train in this run"
+"""What is told while encoding them, once it is clear that the time does not suffice."""
+
+
+def with_titles(found: Collected, dataset: Dataset, encoder: Encoder, budget: Budget) -> Collected:
     """Add the titles of a part of the documents to what trains, where they may be of use.
 
     They are left out where the model reads no texts, where reading them costs money, where the labels are
-    of the same kind, and where the time ends before they have vectors.
+    of the same kind, and where they would not have vectors within a part of the time that is left.
     """
     train = found.train
     if not isinstance(train, Labelled) or train.made is not None or found.made or dataset.images:
@@ -46,8 +51,9 @@ def with_titles(
     cost = getattr(encoder, "cost", None)
     if len(texts) < FEWEST_TITLES or (cost is not None and cost(texts, kind="query") is not None):
         return found
-    with contextlib.suppress(Unfinished):
-        vectors = encode(encoder, texts, "query", progress)
+    until = budget.leaving(1 - SHARE).deadline
+    with contextlib.suppress(Unfinished), paced(None if until is None else Pace(until, WITHOUT)):
+        vectors = encode(encoder, texts, "query", budget.progress)
         pseudo = PseudoQueries(np.asarray(vectors, np.float32), documents)
         return replace(found, train=replace(train, pseudo=pseudo))
     return found

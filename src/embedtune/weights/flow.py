@@ -136,7 +136,7 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
         if kept is None:
             shutil.rmtree(folder, ignore_errors=True)
     found = collect(asked.dataset, encoder, test=asked.test, progress=budget.progress)
-    found = with_titles(found, asked.dataset, encoder, budget.progress)
+    found = with_titles(found, asked.dataset, encoder, _until(budget, 2 * adapters))
     tuned_pool = replace(like(found.train, pool), fixed=(round_,))
     label = f"{method.name} × {trained.strength:g}"
     weights = choose(tuned_pool, **own, budget=_until(budget, 2 * adapters))

@@ -42,7 +42,7 @@ class TuningData:
         Queries whose labels nobody gave; none where not given.
     pseudo : PseudoQueries, optional
         What documents say of themselves; for tuners that ask for it, see
-        :class:`~embedtune.tuners.pseudo.WithPseudoQueries`.
+        :class:`~embedtune.tuners.with_pseudo.WithPseudoQueries`.
     """
 
     queries: Vectors

@@ -10,8 +10,8 @@ from embedtune.tuners.auto import STRENGTHS, Tried
 from embedtune.tuners.deltas import DeltasTuner
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.own_labels import OwnLabels
-from embedtune.tuners.pseudo import WithPseudoQueries
 from embedtune.tuners.ridge import RidgeTuner
+from embedtune.tuners.with_pseudo import WithPseudoQueries
 
 DELTA_STRENGTHS = (0.5, 0.75, 1.0, 1.25)
 """Strengths of shifts of documents."""

@@ -13,8 +13,9 @@ from scipy.sparse import csr_matrix
 from embedtune.transforms import Linear
 from embedtune.tuners.base import TuningData
 from embedtune.tuners.linear import LinearTuner
-from embedtune.tuners.pseudo import PseudoQueries, WithPseudoQueries, with_pseudo_queries
+from embedtune.tuners.pseudo import PseudoQueries
 from embedtune.tuners.ridge import RidgeTuner
+from embedtune.tuners.with_pseudo import WithPseudoQueries, with_pseudo_queries
 
 
 @pytest.fixture

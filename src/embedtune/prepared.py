@@ -65,7 +65,6 @@ def prepare(
         Whether a teacher's scores of labelled queries are of use by themselves.
     keeping : bool
         Whether a share of the probes' neighbours has to be kept, so that nothing can be tuned without them.
-
     climbing : bool
         Whether a ladder is climbed, which tries titles too.
 

@@ -63,9 +63,9 @@ class Beir:
             raise DataError(what, where=str(source), fix="leave out task and roles")
         files = self.qrels_files(source)
         titles: dict[int, str] = {}
-        into = Items("document", "d", asked.problems)
-        documents = _items(source, "corpus", into, asked.problems, titles=titles)
-        queries = _items(source, "queries", Items("query", "q", asked.problems), asked.problems, asked.slices)
+        documents, queries = (Items(kind, kind[0], asked.problems) for kind in ("document", "query"))
+        _read_items(source, "corpus", documents, asked.problems, SliceColumns(), titles)
+        _read_items(source, "queries", queries, asked.problems, asked.slices, {})
         judged: dict[tuple[int, int, float, str], tuple[str, int]] = {}
         for path, split in files:
             for judgement in _judgements(path, split, queries, documents, asked.problems):
@@ -123,18 +123,12 @@ def _parts(folder: Path, stem: str) -> list[Path]:
     return whole[:1] or inside or [folder / f"{stem}.jsonl"]
 
 
-def _items(
-    folder: Path,
-    stem: str,
-    into: Items,
-    problems: Problems,
-    slices: SliceColumns | None = None,
-    titles: dict[int, str] | None = None,
-) -> Items:
+def _read_items(
+    folder: Path, stem: str, into: Items, problems: Problems, slices: SliceColumns, titles: dict[int, str]
+) -> None:
     """Read corpus or queries; an empty document is kept, an empty query is reported and left out."""
     for path in _parts(folder, stem):
-        _items_of(path, stem, into, problems, slices or SliceColumns(), {} if titles is None else titles)
-    return into
+        _items_of(path, stem, into, problems, slices, titles)
 
 
 def _items_of(

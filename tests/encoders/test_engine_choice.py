@@ -61,6 +61,12 @@ def test_the_fastest_is_chosen(clock: Clock) -> None:
     )
 
 
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.9, "openvino"), (0.7, "openvino-int8")])
+def test_int8_must_be_worth_its_rounding(clock: Clock, seconds: float, chosen: str) -> None:
+    others = {"torch": Fake(clock, 3.0), "openvino": Fake(clock, 1.0)}
+    assert choose(clock, {**others, "openvino-int8": Fake(clock, seconds)}) == chosen
+
+
 def test_one_that_errs_is_not_chosen(clock: Clock) -> None:
     wrong = Fake(clock, 0.1, error=1.0)
     assert (

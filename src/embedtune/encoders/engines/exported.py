@@ -22,8 +22,8 @@ Format = Literal["onnx", "openvino"]
 Precision = Literal["f32", "int8"]
 
 RUNS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("onnx", "f32"): ("onnx", "openvino", "openvino-bf16"),
-    ("openvino", "f32"): ("openvino", "openvino-bf16"),
+    ("onnx", "f32"): ("onnx", "openvino", "openvino-bf16", "openvino-int8"),
+    ("openvino", "f32"): ("openvino", "openvino-bf16", "openvino-int8"),
     ("openvino", "int8"): ("openvino",),
 }
 """Engines that run each format and precision; the first is taken where none is asked for."""

@@ -66,20 +66,25 @@ class OpenVinoSession:
         When the file cannot be opened.
     """
 
-    precision: ClassVar[str] = "f32"
+    settings: ClassVar[Mapping[str, str]] = {
+        "INFERENCE_PRECISION_HINT": "f32",  # by itself it takes bfloat16 where it can
+        "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
+    }
 
     def __init__(self, file: Path) -> None:
         library: Any = need("openvino", extra="fast", who="engine 'openvino'")
-        settings = {
-            "INFERENCE_PRECISION_HINT": self.precision,  # by itself it takes bfloat16 where it can
-            "PERFORMANCE_HINT": "LATENCY",  # all threads work on one batch
-            **({"INFERENCE_NUM_THREADS": threads()} if threads() else {}),
-        }
+        settings = {**self.settings, **({"INFERENCE_NUM_THREADS": threads()} if threads() else {})}
         self._lock = threading.Lock()  # a request serves one batch at a time
+        core = library.Core()
         try:
-            self._request = library.Core().compile_model(str(file), "CPU", settings).create_infer_request()
+            compiled = core.compile_model(self._read(core, file), "CPU", settings)
+            self._request = compiled.create_infer_request()
         except Exception as error:  # noqa: BLE001 - RuntimeError today; it is for the library to say
             raise _unreadable(file, error) from None
+
+    def _read(self, core: Any, file: Path) -> Any:
+        """Give what is compiled: the file, or the model in it."""
+        return str(file)
 
     def __call__(self, feed: Feed) -> Vectors:
         """Give the float32 vectors (texts, d) of a batch."""
@@ -90,7 +95,7 @@ class OpenVinoSession:
 class Bf16Session(OpenVinoSession):
     """The same in bfloat16: half the bytes, and products that a processor with avx512_bf16 or AMX doubles."""
 
-    precision = "bf16"
+    settings: ClassVar[Mapping[str, str]] = {**OpenVinoSession.settings, "INFERENCE_PRECISION_HINT": "bf16"}
 
 
 def threads() -> int:

@@ -38,8 +38,8 @@ Engine = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="What runs a text model: torch, onnx, openvino, openvino-bf16, or auto, the fastest here; "
-        "torch if none.",
+        help="What runs a text model: torch, onnx, openvino, openvino-bf16, openvino-int8, or auto, the "
+        "fastest here; torch if none.",
     ),
 ]
 Model = Annotated[

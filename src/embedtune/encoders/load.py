@@ -81,8 +81,8 @@ def load_encoder(
           that ``embedtune export`` wrote.
     engine : str, optional
         What runs a text model: ``"torch"``, which is the default, ``"onnx"``, ``"openvino"``,
-        ``"openvino-bf16"``, or ``"auto"``, the fastest on this machine. Each has vectors of its own in
-        the cache.
+        ``"openvino-bf16"``, ``"openvino-int8"``, or ``"auto"``, the fastest on this machine. Each has
+        vectors of its own in the cache.
     texts : sequence of str
         Texts like those that will be encoded, which ``"auto"`` tries the engines on the first time.
     cache : bool or VectorCache

@@ -32,15 +32,7 @@ ON_THE_WAY = frozenset({"Add", "Convert", "Reshape", "Squeeze", "Transpose", "Un
 
 
 class Int8Session(OpenVinoSession):
-    """An ``.onnx`` or ``.xml`` file in float32, of which OpenVINO computes the dense products in int8.
-
-    Raises
-    ------
-    MissingExtra
-        When openvino is not installed.
-    ArtifactError
-        When the file cannot be opened.
-    """
+    """A file in float32 whose dense products OpenVINO computes in int8."""
 
     settings: ClassVar[Mapping[str, str]] = {
         **OpenVinoSession.settings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_int8_of_a_model(
     assert 0.9 < cosine.min() < cosine.max() < 1 - 1e-7  # close, and not float32 under another name
     # static scales: a text's vector does not depend on the texts beside it
     alone = np.concatenate([encoder.encode([text]) for text in TEXTS[:8]])
-    np.testing.assert_allclose(vectors[:8], alone, atol=1e-4)
+    np.testing.assert_array_equal(vectors[:8], alone)
     assert encoder.fingerprint != load_encoder(str(tiny_model), engine="openvino", cache=False).fingerprint
     with pytest.raises(UserError, match=r"does not run this export \(openvino, int8\)"):
         load_encoder(str(tmp_path / "out"), engine="onnx")
@@ -117,11 +118,34 @@ def test_int8_that_loses_is_refused_in_one_line(
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("failures", "how"),
+    [
+        (1, "products that write into the residual stream of the first two layers in float32"),
+        (2, "products that write into the residual stream in float32"),
+    ],
+)
 def test_where_every_product_in_int8_loses_some_stay_in_float32(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, how: str
 ) -> None:
-    found = iter([dataclasses.replace(GOOD, cosine_min=0.986), GOOD])
+    found = iter([dataclasses.replace(GOOD, cosine_min=0.986)] * failures + [GOOD])
     monkeypatch.setattr(int8, "judged", lambda *_, **__: next(found))
     exported = export_model(tiny_model, tmp_path / "out", format="openvino", int8=TEXTS)
-    assert exported.notes["int8"]["how"] == "products that write into the residual stream in float32"
+    assert exported.notes["int8"]["how"] == how
     assert exported.notes["int8"]["cosine_min"] == GOOD.cosine_min
+
+
+@pytest.mark.parametrize(
+    ("name", "early"),
+    [
+        ("/model/model.0/encoder/layer.1/output/dense/MatMul", True),
+        ("/model/model.0/encoder/layer.0/attention/output/dense/MatMul", True),
+        ("/model/model.0/transformer/layer.0/ffn/lin2/MatMul", True),
+        ("/model/model.0/encoder/layer.1/attention/attn/o/MatMul", True),
+        ("/model/model.0/encoder/layer.2/output/dense/MatMul", False),
+        ("/model/model.0/encoder/layer.10/output/dense/MatMul", False),
+        ("/model/model.0/encoder/layer.0/intermediate/dense/MatMul", False),
+    ],
+)
+def test_what_the_first_two_layers_write_is_told_by_its_name(name: str, early: bool) -> None:
+    assert any(re.fullmatch(pattern, name) for pattern in int8.EARLY) == early

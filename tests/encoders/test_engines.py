@@ -280,3 +280,23 @@ def test_minilm_end_to_end() -> None:
         found = load_encoder("all-MiniLM-L6-v2", engine=name, cache=False).encode(texts)
         least = {"openvino-bf16": 0.999, "openvino-int8": 0.99}.get(name, 1 - 1e-5)
         assert (found * expected).sum(axis=1).min() > least
+
+
+@pytest.mark.parametrize("engine", EXACT)
+def test_what_a_tokenizer_gives_and_the_model_ignores_is_not_fed(
+    tiny_model: Path, tmp_path: Path, engine: str
+) -> None:
+    from transformers import DistilBertConfig, DistilBertModel
+
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "distil"))
+    words = json.loads((folder / "config.json").read_text("utf-8"))["vocab_size"]
+    config = DistilBertConfig(vocab_size=words, dim=32, hidden_dim=64, n_layers=1, n_heads=2)
+    DistilBertModel(config).save_pretrained(folder)
+    told = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    told["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]  # as BERT's tokenizer says
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    expected = TransformerEncoder(folder)
+    assert "token_type_ids" in expected._model.preprocess(["heart"])
+    encoder = EngineEncoder(folder, engine=engine)
+    np.testing.assert_allclose(encoder.encode(TEXTS), expected.encode(TEXTS), atol=1e-5)
+    assert encoder.exported.inputs == ["input_ids", "attention_mask"]

@@ -86,6 +86,7 @@ def write_onnx(folder: Path, out: Path, *, content: str, name: str) -> Exported:
     with _plain_attention(model):
         for kind in KINDS[: 2 if files.routed else 1]:
             _trace(model, kind, inputs, out / models[kind], folder)
+    read = {name for file in models.values() for name in _read_by(out / file)}
     tokenizer.save(str(out / TOKENIZER))
     exported = Exported(
         path=out,
@@ -97,7 +98,7 @@ def write_onnx(folder: Path, out: Path, *, content: str, name: str) -> Exported:
         max_tokens=torch_encoder.max_tokens,
         own_prompts=torch_encoder.prompts,
         models=models,
-        inputs=inputs,
+        inputs=[name for name in inputs if name in read],
         padding={
             "id": model.tokenizer.pad_token_id or 0,
             "type": getattr(model.tokenizer, "pad_token_type_id", 0),
@@ -126,6 +127,12 @@ def _inputs(model: Any, folder: Path) -> list[str]:
     if "input_ids" not in tensors or set(tensors) - set(INPUTS):
         raise _refused(f"it reads {', '.join(tensors) or 'no tokens'}", folder)
     return [name for name in INPUTS if name in tensors]
+
+
+def _read_by(file: Path) -> set[str]:
+    """Give the inputs of a file: tracing leaves out those that the model was given and did not look at."""
+    onnx: Any = importlib.import_module("onnx")
+    return {one.name for one in onnx.load(str(file), load_external_data=False).graph.input}
 
 
 def _features(model: Any) -> dict[str, Any]:

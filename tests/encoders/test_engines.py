@@ -71,7 +71,7 @@ def test_a_vector_does_not_depend_on_the_texts_beside_it(tiny_model: Path, engin
     needs(engine)
     together = EngineEncoder(tiny_model, engine=engine).encode(TEXTS)
     alone = EngineEncoder(tiny_model, engine=engine, batch_tokens=1).encode(TEXTS)  # each text by itself
-    tolerance = {"openvino-bf16": 2e-3, "openvino-int8": 0.0}.get(engine, 1e-6)  # bfloat16 has eight bits
+    tolerance = 1e-6 if engine in EXACT else 2e-3  # bfloat16 has eight bits
     np.testing.assert_allclose(together, alone, atol=tolerance)
     order = [4, 0, 6, 2, 3, 1, 5]
     mixed = EngineEncoder(tiny_model, engine=engine).encode([TEXTS[row] for row in order])

@@ -110,7 +110,7 @@ class EngineEncoder(TransformerEncoder):
         In int8 a text's vector would otherwise depend on its batch after all: with other padding, sums in
         attention round otherwise in their last bit, that turns a rounding to int8, and layer by layer others
         (a cosine of 0.9997). So each text is padded to a length of its own, and shares a batch with those
-        of the same: its vector is then the same bit for bit. None where it does not matter.
+        of the same: its vector is then the same. None where it does not matter.
         """
         rounds = self.precision == "int8" or self.engine == INT8
         return math.gcd(self.max_tokens or 1, STEP) if rounds else None

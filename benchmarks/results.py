@@ -29,6 +29,7 @@ SECTIONS = (
     "trust",
     "speed",
     "encoding",
+    "engine-quality",
     "weights",
     "weights-memory",
     "teacher",

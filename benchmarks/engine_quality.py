@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from results import OUT, markdown, number, show, write_json, write_section
@@ -38,7 +39,7 @@ def main() -> None:
     write_section("engine-quality", TITLE, about + markdown(HEADER, rows))
 
 
-def compare(name: str, options: argparse.Namespace) -> dict[str, object]:
+def compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """Give both scores of a set, the interval of their difference, and the cosines of its documents."""
     dataset = read_set(name, options.data)
     relevance = dataset.relevance()
@@ -62,10 +63,10 @@ def compare(name: str, options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _row(found: dict[str, object]) -> list[str]:
-    low, high = found["ci95"]  # type: ignore[misc]
-    least, mean = found["cosine"]  # type: ignore[misc]
-    gain = found["engine"] - found["torch"]  # type: ignore[operator]
+def _row(found: dict[str, Any]) -> list[str]:
+    low, high = found["ci95"]
+    least, mean = found["cosine"]
+    gain = found["engine"] - found["torch"]
     return [
         str(found["set"]),
         str(found["queries"]),

@@ -85,9 +85,13 @@ def test_padding_never_passes_the_models_limit(tiny_model: Path, limit: int, ste
     encoder = EngineEncoder(tiny_model, engine="openvino-int8", max_tokens=limit)
     widths = []
     tokenized = encoder._tokenized
-    encoder._tokenized = lambda texts: (feed := tokenized(texts), widths.append(feed["input_ids"].shape[1]))[
-        0
-    ]
+
+    def seen(texts: list[str]) -> Any:
+        feed = tokenized(texts)
+        widths.append(feed["input_ids"].shape[1])
+        return feed
+
+    encoder._tokenized = seen
     encoder.encode(["heart attack " * count for count in range(1, 20)])
     assert max(widths) == limit
     assert {width % step for width in widths} == {0}

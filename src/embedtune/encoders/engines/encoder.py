@@ -97,7 +97,12 @@ class EngineEncoder(TransformerEncoder):
     @property
     def probe_tolerance(self) -> float:
         """Largest difference of a coordinate from float32 that still counts as the same vector."""
-        return TOLERANCES.get(f"openvino-{self.precision}", TOLERANCES.get(self.engine, 1e-4))
+        return TOLERANCES.get(INT8 if self._in_int8 else self.engine, 1e-4)
+
+    @property
+    def _in_int8(self) -> bool:
+        """Whether products are in int8: by the export's fixed scales, or by the engine's own."""
+        return self.precision == "int8" or self.engine == INT8
 
     def _identity(self) -> dict[str, Any]:
         engine = {"name": self.engine, "precision": self.precision, "version": VERSION}
@@ -112,8 +117,7 @@ class EngineEncoder(TransformerEncoder):
         (a cosine of 0.9997). So each text is padded to a length of its own, and shares a batch with those
         of the same: its vector is then the same. None where it does not matter.
         """
-        rounds = self.precision == "int8" or self.engine == INT8
-        return math.gcd(self.max_tokens or 1, STEP) if rounds else None
+        return math.gcd(self.max_tokens or 1, STEP) if self._in_int8 else None
 
     @cached_property
     def exported(self) -> Exported:

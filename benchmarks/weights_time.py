@@ -2,6 +2,7 @@
 
 Both start from texts and nothing else: no vectors, no exported models. embedtune is ``auto`` without weights,
 with its fastest engine; its time is that of the whole of ``fine_tune``: encoding, choosing, judging, curve.
+With ``--budget`` it has no more than that, encoding included, and climbs as far as it comes.
 The other's is training and encoding the collection and the test queries anew. Neither's has the seconds in
 which torch and sentence-transformers are imported. Seconds are of one thread of the process, as the machine
 may have other work.
@@ -30,6 +31,7 @@ from results import OUT, kept, markdown, number
 from sets import BASE, BenchmarkSet, load_set, read_set
 
 from embedtune import fine_tune
+from embedtune.asked import seconds
 from embedtune.encoders import load_encoder
 from embedtune.probes import uncached
 
@@ -41,7 +43,8 @@ SAMPLE = 256
 
 def compare(name: str, options: Any) -> None:
     """Run both on a set, or take what is kept."""
-    ours = kept(PLACE / f"{name}-embedtune.json", lambda: _ours(name, options), reuse=not options.again)
+    own = f"{name}-embedtune.json" if options.budget is None else f"{name}-{options.budget}-embedtune.json"
+    ours = kept(PLACE / own, lambda: _ours(name, options), reuse=not options.again)
     print(name, "embedtune", ours, flush=True)
     path = PLACE / f"{name}-peer.json"
     done = path.exists() and json.loads(path.read_text("utf-8"))["score"] is not None
@@ -53,17 +56,20 @@ def _ours(name: str, options: Any) -> dict[str, Any]:
     dataset = read_set(name, options.data)
     importlib.import_module("sentence_transformers")  # the other's clock starts after it, too
     with _empty_cache():
-        began = time.process_time()
+        began, clock = time.process_time(), time.monotonic()
         encoder = load_encoder(BASE, engine=options.engine, texts=dataset.document_texts)
         encoder.encode(dataset.document_texts, kind="document")
         encoder.encode(dataset.query_texts, kind="query")
-        encoded = time.process_time()
-        tuned = fine_tune(base_model=encoder, data=dataset)
+        encoded, waited = time.process_time(), time.monotonic() - clock
+        left = None if options.budget is None else seconds(options.budget) - waited
+        tuned = fine_tune(base_model=encoder, data=dataset, budget=left)
         ended = time.process_time()
     verdict = tuned.verdict
     if verdict is None:
         raise ValueError("there is no verdict")
     return {
+        "set": name,
+        "budget": options.budget,
         "engine": getattr(uncached(encoder), "engine", "torch"),
         "encode": encoded - began,
         "tune": ended - encoded,
@@ -93,14 +99,14 @@ def _theirs(name: str, options: Any) -> dict[str, Any]:
         some = np.random.default_rng(0).choice(len(texts), min(SAMPLE, len(texts)), replace=False)
         began = time.process_time()
         encode([texts[row] for row in some])
-        seconds = (time.process_time() - began) * len(texts) / len(some)
-        return {**figures, "encode": seconds, "score": None}
+        spent = (time.process_time() - began) * len(texts) / len(some)
+        return {**figures, "encode": spent, "score": None}
     began = time.process_time()
     documents, queries = encode(dataset.document_texts), encode(asked)
-    seconds = time.process_time() - began
+    spent = time.process_time() - began
     benchmark.queries[benchmark.test_rows], vectors = queries, documents
     scores = benchmark.scores(lambda x: x, lambda _: vectors)
-    return {**figures, "encode": seconds, "score": float(scores.mean())}
+    return {**figures, "encode": spent, "score": float(scores.mean())}
 
 
 @contextmanager
@@ -130,7 +136,8 @@ def time_table() -> str:
     ]
     rows = []
     for path in sorted(PLACE.glob("*-embedtune.json")):
-        name, ours = path.name.removesuffix("-embedtune.json"), _read(path)
+        ours = _read(path)
+        name, budget = ours["set"], ours["budget"]
         other = path.with_name(f"{name}-peer.json")
         cells = ["–", "–", "–"]
         times = "–"
@@ -149,7 +156,7 @@ def time_table() -> str:
             ]
             times = f"{mark}{(train + theirs['encode']) / (ours['encode'] + ours['tune']):.1f}"
         own = [f"{ours['encode']:.0f} s ({ours['engine']})", f"{ours['tune']:.0f} s", number(ours["score"])]
-        rows.append([name, *cells, *own, times])
+        rows.append([name if budget is None else f"{name}, --budget {budget}", *cells, *own, times])
     return markdown(header, rows) if rows else ""
 
 

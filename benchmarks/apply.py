@@ -19,7 +19,7 @@ from results import OUT, markdown, show, write_json, write_section
 from sets import BASE, DATA
 
 from embedtune import fine_tune, stores
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.data import read
 from embedtune.encoders import load_encoder
 from embedtune.transforms import Linear

@@ -24,7 +24,7 @@ from apply_cases import CASES, WIDTH, Case, Look, packed, unpacked
 from apply_worker import make_model, start
 
 from embedtune import stores
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.errors import StoreError
 from embedtune.stores.mapping import DocumentMap
 

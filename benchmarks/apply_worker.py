@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from embedtune import stores
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.stores.base import CatchUp
 from embedtune.stores.table import opened

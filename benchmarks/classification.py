@@ -25,11 +25,11 @@ from verdicts import agrees, verdict_of
 from embedtune.collect import Collected, collect
 from embedtune.data import Dataset, read
 from embedtune.data.dataset import cells
-from embedtune.decision import classifier
 from embedtune.encoders import load_encoder
 from embedtune.judging.classified import Classified
 from embedtune.judging.compare import randomisation_test
 from embedtune.judging.verdict import FEWEST
+from embedtune.steps.decision import classifier
 from embedtune.transforms import Identity
 from embedtune.tuners import auto
 from embedtune.tuners.base import Budget

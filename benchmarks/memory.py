@@ -130,7 +130,8 @@ def _rows(found: dict[str, list[str]]) -> list[list[str]]:
 def _imports(part: str) -> int:
     """Peak, in bytes, of a process that has loaded what tuning for the task loads, and no data."""
     program = (
-        "import embedtune.cli, embedtune.api, embedtune.card, embedtune.data.readers, embedtune.evaluation\n"
+        "import embedtune.cli, embedtune.api, embedtune.artifact.card, embedtune.data.readers\n"
+        "import embedtune.evaluation\n"
         f"import embedtune.collect.{part}, embedtune.tuners.ladder_{part}, pyarrow.compute, scipy.linalg\n"
         + ("import sklearn.linear_model\n" if part == "classification" else "")
         + "pyarrow.compute.pa.array([0])\n"  # the first array loads pandas where that is installed

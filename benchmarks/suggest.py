@@ -24,7 +24,7 @@ from embedtune.encoders import load_encoder
 from embedtune.judging.classified import Classified
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.search import positive_ranks
-from embedtune.suggest import suggest_items, suggest_queries
+from embedtune.suggest.choosing import suggest_items, suggest_queries
 from embedtune.transforms import Identity
 from embedtune.tuners.base import TuningData
 from embedtune.tuners.discriminant import DiscriminantTuner

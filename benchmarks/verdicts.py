@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from embedtune.collect import Collected
 from embedtune.data import Dataset
-from embedtune.decision import Clock, judge
 from embedtune.judging.problem import Problem
 from embedtune.judging.verdict import WORTH, Verdict
+from embedtune.steps.decision import Clock, judge
 from embedtune.tuners.auto import Choice
 from embedtune.tuners.base import Budget
 from embedtune.types import Transform

@@ -14,7 +14,7 @@ from typing import Any
 from results import OUT, kept, markdown, slug
 from sets import BASE
 
-from embedtune.asked import seconds
+from embedtune.steps.asked import seconds
 
 CASES = (
     ("hint3", "layers", "4m", True),

@@ -20,8 +20,8 @@ from memory import _status
 from results import OUT, markdown, show, write_json, write_section
 from sets import BASE
 
+from embedtune.artifact.probes import uncached
 from embedtune.encoders import load_encoder
-from embedtune.probes import uncached
 from embedtune.weights.losses import info_nce
 from embedtune.weights.material.base import Step
 from embedtune.weights.methods import Full

@@ -31,9 +31,9 @@ from results import OUT, kept, markdown, number
 from sets import BASE, BenchmarkSet, load_set, read_set
 
 from embedtune import fine_tune
-from embedtune.asked import seconds
+from embedtune.artifact.probes import uncached
 from embedtune.encoders import load_encoder
-from embedtune.probes import uncached
+from embedtune.steps.asked import seconds
 
 PLACE = OUT / "weights-time"
 BAR = 5.0

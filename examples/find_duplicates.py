@@ -11,9 +11,9 @@ from itertools import combinations
 from pathlib import Path
 
 from embedtune import fine_tune, load
-from embedtune.duplicates import find_duplicates
 from embedtune.encoders import load_encoder
 from embedtune.search import top_k
+from embedtune.search.duplicates import find_duplicates
 
 DATA = Path(__file__).parent / "data/tickets.csv"
 HARD = 5

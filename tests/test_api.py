@@ -12,9 +12,9 @@ import pytest
 
 import embedtune
 from embedtune import Tuned, evaluate, fine_tune
-from embedtune.asked import seconds
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import ArtifactError, DataError, ModelNotFound, UserError
+from embedtune.steps.asked import seconds
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
 

@@ -34,7 +34,7 @@ def test_public_names_are_sorted_and_there() -> None:
 
 def test_lazy_names_are_the_things_themselves() -> None:
     from embedtune.api import fine_tune
-    from embedtune.artifact import Tuned
+    from embedtune.artifact.tuned import Tuned
 
     assert embedtune.fine_tune is fine_tune
     assert embedtune.Tuned is Tuned

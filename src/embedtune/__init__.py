@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embedtune.api import fine_tune
-    from embedtune.artifact import Tuned, load
+    from embedtune.artifact.tuned import Tuned, load
     from embedtune.data.dataset import Dataset
     from embedtune.evaluation import evaluate
     from embedtune.judging.verdict import Verdict
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Dataset": "embedtune.data.dataset",
-    "Tuned": "embedtune.artifact",
+    "Tuned": "embedtune.artifact.tuned",
     "Verdict": "embedtune.judging.verdict",
     "apply": "embedtune.stores.applying",
     "evaluate": "embedtune.evaluation",
     "fine_tune": "embedtune.api",
-    "load": "embedtune.artifact",
+    "load": "embedtune.artifact.tuned",
 }
 
 __all__ = ["Dataset", "Tuned", "Verdict", "__version__", "apply", "evaluate", "fine_tune", "load"]

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from embedtune.artifact import Tuned
-from embedtune.asked import check_method, check_metric, check_slices, seconds
-from embedtune.chosen import Chosen, choose_of_all
+from embedtune.artifact.reference import Reference
+from embedtune.artifact.settings import settings_of
+from embedtune.artifact.tuned import Tuned
 from embedtune.collect import HELD_OUT
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
@@ -19,7 +19,6 @@ from embedtune.data.join import join_test
 from embedtune.data.pairs import made_labels, pairs_from_structure
 from embedtune.data.slices import as_names
 from embedtune.data.written import QueryWriter
-from embedtune.decision import Clock, bounds, classifier, judge
 from embedtune.encoders import load_encoder
 from embedtune.encoders.pace import Unfinished
 from embedtune.errors import DataError, UserError
@@ -28,17 +27,18 @@ from embedtune.judging.labelled import MAP_AT_ONCE, POOL
 from embedtune.judging.slices import slices_of
 from embedtune.judging.verdict import Verdict
 from embedtune.memory import check_memory, give_back, limited
-from embedtune.parts import Sliced
-from embedtune.prepared import prepare
-from embedtune.reference import Reference
-from embedtune.sameness import check_sameness, threshold_of
-from embedtune.settings import settings_of
 from embedtune.sizes import Dims, checked_dims, widths, with_sizes
+from embedtune.steps.asked import check_method, check_metric, check_slices, seconds
+from embedtune.steps.chosen import Chosen, choose_of_all
+from embedtune.steps.decision import Clock, bounds, classifier, judge
+from embedtune.steps.parts import Sliced
+from embedtune.steps.prepared import prepare
+from embedtune.steps.sameness import check_sameness, threshold_of
+from embedtune.steps.unencoded import without_vectors
 from embedtune.teachers import open_teacher
 from embedtune.transforms import Identity
 from embedtune.tuners.base import Budget
 from embedtune.types import Encoder
-from embedtune.unencoded import without_vectors
 from embedtune.weights.processes import join
 from embedtune.weights.reach import check_base, check_checkpoint, rung_of, with_distil
 
@@ -130,7 +130,7 @@ def fine_tune(
         judged; 1 lets nothing move.
     same_at, precision : float, optional
         For scored pairs: the score from which a pair is the same, and the precision that the threshold of
-        :meth:`Tuned.same` is to reach; see :func:`embedtune.sameness.threshold_of`.
+        :meth:`Tuned.same` is to reach; see :func:`embedtune.steps.sameness.threshold_of`.
     dims : "auto" or int, optional
         Smaller vectors, for retrieval: ``"auto"`` judges the full, half, quarter and eighth number of
         dimensions, each as float32, int8, int4 and bits, and takes the smallest within noise of the full

@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from embedtune.artifact import Tuned
-from embedtune.asked import check_metric, check_slices
+from embedtune.artifact.tuned import Tuned
 from embedtune.collect import HELD_OUT, Collected, collect
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.slices import as_names
-from embedtune.decision import on_test
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, MissingExtra, UserError
 from embedtune.judging.comparison import Gain
 from embedtune.judging.slices import slice_gains, slices_of
 from embedtune.judging.verdict import Evaluation
 from embedtune.models import open_model
-from embedtune.parts import spots_of
+from embedtune.steps.asked import check_metric, check_slices
+from embedtune.steps.decision import on_test
+from embedtune.steps.parts import spots_of
 from embedtune.transforms import Identity
 from embedtune.types import Encoder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedtune import manifest as manifests
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders import load_encoder
 from embedtune.encoders.api.providers import provider_of
 from embedtune.encoders.load import API_OPTIONS, PACKAGED

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders.vectors import VectorsEncoder, write_vectors
 from embedtune.transforms import Linear
 

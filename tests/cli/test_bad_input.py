@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders import load_encoder
 from embedtune.encoders.vectors import write_vectors
 from embedtune.transforms import Linear
@@ -354,7 +354,8 @@ def test_a_hub_that_cannot_be_reached(run, monkeypatch):
 
 @pytest.mark.usefixtures("place")
 def test_a_disk_that_fills_up(run, monkeypatch):
-    from embedtune import artifact_files, files
+    from embedtune import files
+    from embedtune.artifact import files as artifact_files
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

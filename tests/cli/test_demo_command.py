@@ -77,7 +77,7 @@ def test_fresh_another_seed_other_code_and_a_stopped_run_tune_anew(run, tmp_path
     assert len(tunings) == 2
     assert run("demo", "--out", out, "--seed", 1).exit_code == 0
     assert len(tunings) == 3
-    monkeypatch.setattr("embedtune.settings.code_hash", lambda: "another version")
+    monkeypatch.setattr("embedtune.artifact.settings.code_hash", lambda: "another version")
     assert run("demo", "--out", out, "--seed", 1).exit_code == 0
     assert len(tunings) == 4
     manifest = json.loads((out / "manifest.json").read_text())

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from embedtune import artifact
+from embedtune.artifact.tuned import Tuned
 from embedtune.data import read
 from embedtune.encoders import load_encoder
 from embedtune.transforms import Linear
@@ -30,7 +30,7 @@ def test_vectors_are_written_as_the_vectors_encoder_reads_them(run, pairs, tiny_
 def test_a_tuned_models_map_is_applied(run, pairs, tiny_model, tmp_path):
     encoder = load_encoder(tiny_model)
     turn = np.eye(32, dtype=np.float32)[::-1].copy()  # each vector reversed
-    artifact.Tuned(encoder, Linear(query=turn)).save(tmp_path / "tuned")
+    Tuned(encoder, Linear(query=turn)).save(tmp_path / "tuned")
     assert run("encode", pairs, "--base", tmp_path / "tuned", "--out", tmp_path / "v").exit_code == 0
     data, written = read(pairs), load_encoder(f"vectors:{tmp_path / 'v'}")
     base = encoder.encode(data.query_texts, kind="query")
@@ -56,7 +56,7 @@ def test_an_unknown_model_is_one_line_and_2(run, pairs, tmp_path):
 
 
 def test_an_artifact_with_a_damaged_manifest_is_not_taken_for_its_base(run, pairs, tiny_model, tmp_path):
-    artifact.Tuned(load_encoder(tiny_model)).save(tmp_path / "tuned")
+    Tuned(load_encoder(tiny_model)).save(tmp_path / "tuned")
     (tmp_path / "tuned" / "manifest.json").write_text("{")
     result = run("encode", pairs, "--base", tmp_path / "tuned", "--out", tmp_path / "v")
     assert result.exit_code == 2

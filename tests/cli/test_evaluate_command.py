@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.cli.evaluate import _Encoding, _verdict
 from embedtune.encoders import load_encoder
 from embedtune.judging.comparison import Gain, Side

@@ -11,7 +11,7 @@ import pytest
 from body_words import WORDS
 from typer.testing import CliRunner
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.cli.app import app
 from embedtune.encoders import load_encoder
 from embedtune.encoders.engines.table import offered

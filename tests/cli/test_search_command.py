@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders import load_encoder
 
 

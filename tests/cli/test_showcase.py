@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.cli.showcase import showcase
 from embedtune.data import read
 from embedtune.transforms import Linear

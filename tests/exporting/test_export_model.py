@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders import load_encoder
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import OutputExists, UserError

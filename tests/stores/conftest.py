@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.stores.mapping import DocumentMap
 from embedtune.transforms import Linear

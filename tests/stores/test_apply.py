@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embedtune import stores
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.errors import StoreError, UserError
 from embedtune.stores import applying
 from embedtune.transforms import Chain, Identity, Linear

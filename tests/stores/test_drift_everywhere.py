@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.errors import StoreError
 from embedtune.stores import Nulls, apply, drift, open_store
 from embedtune.stores.stored import StoredEncoder

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embedtune.artifact import Tuned, load
+from embedtune.artifact.reference import Reference
+from embedtune.artifact.tuned import Tuned, load
 from embedtune.data import read
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import ArtifactError, DataError
-from embedtune.reference import Reference
 from embedtune.stores import CallableStore, apply, drift
 from embedtune.stores import counting as counting_module
 from embedtune.stores.counting import count_rows

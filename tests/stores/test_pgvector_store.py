@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from embedtune import stores
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import DiskFull, StoreError
 from embedtune.stores.pgvector import PgVector

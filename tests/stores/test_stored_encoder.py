@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embedtune import fine_tune, stores
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.encoders.cache_place import cache_folder
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import DataError, DiskFull, StoreError, UserError

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from embedtune.artifact.probes import uncached
 from embedtune.encoders.transformer import TransformerEncoder
 from embedtune.errors import UserError
-from embedtune.probes import uncached
 from embedtune.tuners.base import Budget
 from embedtune.weights import flow
 from embedtune.weights import methods as settings

@@ -255,9 +255,9 @@ def test_layers_are_counted_for_their_method_alone() -> None:
 def test_tuned_weights_are_saved_whatever_map_comes_after_them(
     deep_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from embedtune import stock
-    from embedtune.artifact import Tuned
-    from embedtune.probes import uncached
+    from embedtune.artifact import stock
+    from embedtune.artifact.probes import uncached
+    from embedtune.artifact.tuned import Tuned
 
     encoder: Any = load_encoder(str(deep_model))
     monkeypatch.setattr(stock, "_obstacle", lambda *_: "a map that has no module")
@@ -265,7 +265,7 @@ def test_tuned_weights_are_saved_whatever_map_comes_after_them(
     tuned = Tuned(encoder)
     tuned.save(tmp_path / "out")
     assert tuned.manifest["stock_loader"] == "none"
-    monkeypatch.setattr("embedtune.deferred.load_encoder", _only_from_a_view(load_encoder))
+    monkeypatch.setattr("embedtune.artifact.deferred.load_encoder", _only_from_a_view(load_encoder))
     loaded = load(tmp_path / "out", verify="full")
     np.testing.assert_allclose(
         loaded.encode_queries(["red eye"]), tuned.encode_queries(["red eye"]), atol=1e-5

@@ -17,8 +17,8 @@ import pytest
 import torch
 
 import embedtune
+from embedtune.artifact.probes import uncached
 from embedtune.errors import UserError
-from embedtune.probes import uncached
 from embedtune.weights import spread
 from embedtune.weights.material.base import Step
 from embedtune.weights.methods import Full, Layers, Method

@@ -14,9 +14,9 @@ import torch
 from safetensors.numpy import save_file
 
 from embedtune import fine_tune, load
+from embedtune.artifact.probes import uncached
 from embedtune.encoders import load_encoder
 from embedtune.encoders.static import StaticEncoder
-from embedtune.probes import uncached
 from embedtune.weights.methods import Table
 from embedtune.weights.static import StaticTower
 from embedtune.weights.texts import Texts

@@ -21,7 +21,7 @@ from embedtune.errors import ArtifactError, OutputExists
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from embedtune.artifact import Tuned
+    from embedtune.artifact.tuned import Tuned
     from embedtune.cli.showcase import Showcase, Side
     from embedtune.data import Dataset
     from embedtune.types import Encoder
@@ -104,10 +104,10 @@ def _tune(dataset: Dataset, encoder: Encoder, budget: str | None, seed: int) -> 
 
 def _saved(output: Output, folder: Path, dataset: Dataset, encoder: Encoder, seed: int) -> Tuned | None:
     """Give what an earlier run saved in ``folder``, if tuning would give the same; say so in a line."""
-    from embedtune.artifact import Tuned, load
+    from embedtune.artifact.settings import same_inputs, settings_of
+    from embedtune.artifact.tuned import Tuned, load
     from embedtune.collect import HELD_OUT
     from embedtune.manifest import read_manifest
-    from embedtune.settings import same_inputs, settings_of
 
     settings = settings_of(method=METHOD, metric=METRIC, test=HELD_OUT, force=False)
     try:

@@ -23,7 +23,7 @@ from embedtune.cli.progress import StageProgress, watch
 from embedtune.duration import duration
 
 if TYPE_CHECKING:
-    from embedtune.artifact import Tuned
+    from embedtune.artifact.tuned import Tuned
     from embedtune.data import Dataset
     from embedtune.types import Vectors
 

@@ -28,7 +28,7 @@ from embedtune.cli.progress import StageProgress
 from embedtune.cli.verdict import show_parts
 
 if TYPE_CHECKING:
-    from embedtune.artifact import Tuned
+    from embedtune.artifact.tuned import Tuned
     from embedtune.judging.verdict import Decision, Evaluation
 
 

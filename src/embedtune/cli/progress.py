@@ -16,7 +16,7 @@ from embedtune.duration import duration
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from embedtune.artifact import Tuned
+    from embedtune.artifact.tuned import Tuned
 
 INTERVAL = 10.0
 """Seconds between two lines where there is no terminal."""
@@ -79,7 +79,7 @@ class StageProgress:
 
 def watch(model: Tuned, told: Callable[[int, int], None]) -> None:
     """Have ``told`` called while a model encodes texts; vectors that exist already take no time."""
-    from embedtune.deferred import DeferredEncoder
+    from embedtune.artifact.deferred import DeferredEncoder
     from embedtune.encoders import CachedEncoder
 
     if isinstance(model.encoder, CachedEncoder | DeferredEncoder):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from embedtune.artifact import Tuned
+    from embedtune.artifact.tuned import Tuned
     from embedtune.data import Dataset
     from embedtune.types import Vectors
 

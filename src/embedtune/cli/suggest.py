@@ -12,7 +12,7 @@ from embedtune.cli.output import Output, shorten
 from embedtune.cli.progress import StageProgress, watch
 
 if TYPE_CHECKING:
-    from embedtune.suggested_rows import Row
+    from embedtune.suggest.rows import Row
 
 
 def suggest(
@@ -42,7 +42,7 @@ def suggest(
     from embedtune.data import read
     from embedtune.data.pool import read_pool
     from embedtune.models import open_model
-    from embedtune.suggested_rows import refuse_unwritable, suggested_rows, write_rows
+    from embedtune.suggest.rows import refuse_unwritable, suggested_rows, write_rows
 
     refuse_unwritable(out)
     texts = None if pool is None else read_pool(pool)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from embedtune import manifest as manifests
+from embedtune.artifact.probes import uncached
 from embedtune.encoders import load_encoder
 from embedtune.encoders.engines.encoder import EngineEncoder
 from embedtune.encoders.engines.exported import Exported, Format, is_export, read_export
@@ -22,7 +23,6 @@ from embedtune.exporting.readme import readme
 from embedtune.extras import need, require
 from embedtune.folders import new_folder, refuse_existing
 from embedtune.models import is_tuned
-from embedtune.probes import uncached
 
 FORMATS: tuple[Format, ...] = ("onnx", "openvino")
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embedtune import manifest as manifests
+from embedtune.artifact.probes import TOLERANCE
 from embedtune.errors import ArtifactError, VectorError
 from embedtune.folders import new_folder
 from embedtune.migration.migrate import Migration
-from embedtune.probes import TOLERANCE
 from embedtune.transforms import load_transform, save_transform
 from embedtune.transforms.bridge import Bridge
 from embedtune.types import Vectors

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from embedtune.collect import Collected
-from embedtune.decision import Clock
 from embedtune.judging.folded import Folded
 from embedtune.judging.verdict import Verdict
 from embedtune.sizes.asked import Dims
 from embedtune.sizes.choosing import choose_size
+from embedtune.steps.decision import Clock
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice
 from embedtune.tuners.base import Budget

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.errors import DiskFull, StoreError, UserError

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.data.checks.finding import SHOWN, Example, Finding, Severity, plural
 from embedtune.errors import ArtifactError, MixedDimensions
 from embedtune.judging.two_samples import Moved, moved

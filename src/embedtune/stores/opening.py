@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.deferred import DeferredEncoder
+from embedtune.artifact.tuned import Tuned
 from embedtune.data.dataset import Dataset
-from embedtune.deferred import DeferredEncoder
 from embedtune.encoders import load_encoder
 from embedtune.errors import ArtifactError, DataError, ModelNotFound, UserError
 from embedtune.models import open_model

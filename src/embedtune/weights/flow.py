@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from embedtune.artifact.probes import uncached
 from embedtune.collect import collect
 from embedtune.collect.titles import with_titles
 from embedtune.encoders import load_encoder
@@ -27,7 +28,6 @@ from embedtune.encoders.tokens import reading_lengths
 from embedtune.errors import UserError
 from embedtune.judging.folded import Candidate
 from embedtune.judging.labelled import Labelled
-from embedtune.probes import uncached
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice, Tried, choose, harmed, simplest
 from embedtune.tuners.base import Budget

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from embedtune.artifact.probes import uncached
 from embedtune.errors import MissingExtra, UserError
 from embedtune.extras import require
-from embedtune.probes import uncached
 from embedtune.tuners import TUNERS
 from embedtune.tuners.auto import Choice
 from embedtune.types import Encoder

@@ -7,9 +7,9 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from embedtune.artifact.probes import uncached
+from embedtune.artifact.settings import code_hash
 from embedtune.judging.problem import Round
-from embedtune.probes import uncached
-from embedtune.settings import code_hash
 from embedtune.types import Encoder
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.material.base import Material

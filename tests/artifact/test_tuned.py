@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune import probes as probes_module
-from embedtune.artifact import Hit, Tuned, load
+from embedtune.artifact import probes as probes_module
+from embedtune.artifact.tuned import Hit, Tuned, load
 from embedtune.data.dataset import Dataset, items
 from embedtune.encoders import load_encoder
 from embedtune.errors import ArtifactError, DiskFull, OutputExists, UserError
@@ -211,7 +211,7 @@ def test_loading_opens_no_model_until_a_vector_is_asked_for(saved: Path) -> None
 
 
 def test_importing_the_artifact_does_not_import_torch() -> None:
-    code = "import sys, embedtune.artifact; sys.exit('torch' in sys.modules)"
+    code = "import sys, embedtune.artifact.tuned; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

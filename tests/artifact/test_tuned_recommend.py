@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune.artifact import Tuned, load
+from embedtune.artifact.tuned import Tuned, load
 from embedtune.encoders import load_encoder
 from embedtune.errors import UserError
 from embedtune.transforms import Chain, Identity, ItemFactors, Linear, Pooled, Pooling

@@ -11,10 +11,10 @@ from embedtune.collect import Collected, collect, training_splits
 from embedtune.collect.probes import probes_of
 from embedtune.collect.titles import with_titles
 from embedtune.data.dataset import Dataset
-from embedtune.decision import Clock
 from embedtune.encoders.pace import Pace, Unfinished, paced
 from embedtune.judging.retention import ProbeSet
 from embedtune.judging.verdict import FEWEST
+from embedtune.steps.decision import Clock
 from embedtune.teachers import Teacher
 from embedtune.teachers.teach import Untaught, teach
 from embedtune.tuners.base import Budget

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune import manifest as manifests
-from embedtune.artifact_files import read_artifact, write_artifact
-from embedtune.coded import coded_top_k
+from embedtune.artifact.files import read_artifact, write_artifact
+from embedtune.artifact.probes import Probes
+from embedtune.artifact.reference import Reference
 from embedtune.errors import ArtifactError, UserError
 from embedtune.folders import new_folder, refuse_existing
-from embedtune.probes import Probes
-from embedtune.reference import Reference
-from embedtune.searched import Documents, Hit, Searched
+from embedtune.search.coded import coded_top_k
+from embedtune.search.searched import Documents, Hit, Searched
 from embedtune.transforms import Identity
 from embedtune.transforms.codes import Codes, documents_codes, rounding_of
 from embedtune.transforms.pooling import latest_choices, pooled_history
@@ -58,13 +58,13 @@ class Tuned:
     seed : int, optional
         The seed it was tuned with.
     settings : dict
-        What else the result depends on: :func:`embedtune.settings.settings_of`.
+        What else the result depends on: :func:`embedtune.artifact.settings.settings_of`.
     manifest : dict
         What was saved or loaded last; empty before.
     head : Head, optional
         A classifier of the tuned vectors, as :func:`embedtune.heads.fitting.fit_head` fits it.
     threshold : Threshold, optional
-        The similarity from which two texts are the same, as :func:`embedtune.sameness.threshold_of` gives it.
+        The similarity from which two texts are the same: :func:`embedtune.steps.sameness.threshold_of`.
     reference : Reference, optional
         A sample of what it was tuned on, to see later whether queries have moved away.
     """

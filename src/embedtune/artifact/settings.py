@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def code_hash() -> str:
     """Give the sha256 over the package's own source: a version in development changes without its number."""
     digest = hashlib.sha256()
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())

@@ -18,7 +18,7 @@ from embedtune.encoders import load_encoder
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import ArtifactError, UserError
 from embedtune.judging.threshold import Threshold, calibrate
-from embedtune.sameness import threshold_of
+from embedtune.steps.sameness import threshold_of
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import choose
 from embedtune.tuners.base import Budget

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from embedtune.artifact import Tuned, load
+from embedtune.artifact.tuned import Tuned, load
 from embedtune.encoders import load_encoder
 from embedtune.heads.head import Head
 from embedtune.judging.logistic import Logistic
@@ -288,7 +288,7 @@ def test_bases_that_stock_sentence_transformers_cannot_carry(tiny_model: Path, t
     config = json.loads((remote / "config.json").read_text())
     (remote / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "code.Model"}}))
     cut = variant(tiny_model, tmp_path / "cut", settings={"truncate_dim": 16})
-    from embedtune.stock import write_stock
+    from embedtune.artifact.stock import write_stock
 
     reasons = {"pickled": "pickled", "remote": "remote code", "cut": "truncates"}
     for base in (pickled, remote, cut):

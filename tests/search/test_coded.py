@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedtune.coded import coded_top_k, hamming_distances, rescored_top_k
 from embedtune.errors import UserError, VectorError
 from embedtune.search import top_k
+from embedtune.search.coded import coded_top_k, hamming_distances, rescored_top_k
 from embedtune.transforms.codes import ROUNDINGS, Binary, Int8
 
 KINDS = list(ROUNDINGS.values())

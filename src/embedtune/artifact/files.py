@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedtune import manifest as manifests
-from embedtune.card import model_card
-from embedtune.deferred import deferred_base, describe_base
+from embedtune.artifact.card import model_card
+from embedtune.artifact.deferred import deferred_base, describe_base
+from embedtune.artifact.probes import Probes
+from embedtune.artifact.reference import Reference
+from embedtune.artifact.stock import write_stock, write_tuned_base
 from embedtune.errors import ArtifactError
-from embedtune.probes import Probes
-from embedtune.reference import Reference
-from embedtune.stock import write_stock, write_tuned_base
 from embedtune.transforms import Chain, Identity, load_transform, save_transform, then
 from embedtune.types import Encoder, Transform
 
 if TYPE_CHECKING:
-    from embedtune.artifact import Tuned
+    from embedtune.artifact.tuned import Tuned
     from embedtune.judging.threshold import Threshold
 
 
@@ -69,7 +69,7 @@ def read_artifact(
     base: str | Path | Encoder | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Read a folder that :func:`write_artifact` filled: what :class:`~embedtune.artifact.Tuned` is made of.
+    """Read a folder that :func:`write_artifact` filled into the parts of a tuned model.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ def read_artifact(
     verify : bool
         Whether to compare the checksums of all files.
     base, options
-        As for :meth:`embedtune.artifact.Tuned.load`.
+        As for :meth:`embedtune.artifact.tuned.Tuned.load`.
 
     Raises
     ------

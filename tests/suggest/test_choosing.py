@@ -12,8 +12,8 @@ from numpy.testing import assert_array_equal
 from embedtune.data import read
 from embedtune.data.pool import read_pool
 from embedtune.errors import DataError, OutputExists, UserError
-from embedtune.suggest import suggest_documents, suggest_items, suggest_pairs, suggest_queries
-from embedtune.suggested_rows import Row, suggested_rows, write_rows
+from embedtune.suggest.choosing import suggest_documents, suggest_items, suggest_pairs, suggest_queries
+from embedtune.suggest.rows import Row, suggested_rows, write_rows
 from embedtune.transforms import Identity, Linear
 
 

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_matrix
 
-from embedtune.artifact import Tuned, load
+from embedtune.artifact.tuned import Tuned, load
 from embedtune.encoders import load_encoder
 from embedtune.errors import ArtifactError, UserError
 from embedtune.heads.head import Head

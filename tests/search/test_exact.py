@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 from scipy.sparse import random as random_sparse
 
-from embedtune import search
 from embedtune.errors import UserError, VectorError
-from embedtune.search import positive_ranks, top_k
+from embedtune.search import exact, positive_ranks, top_k
 
 
 def whole_numbers(rng, n, d, high=3):
@@ -124,7 +123,7 @@ def test_several_buffers_of_queries_give_the_same(monkeypatch):
     queries, documents = whole_numbers(rng, 50, 4), whole_numbers(rng, 90, 4)
     relevance = random_sparse(50, 90, 0.3, format="csr", random_state=4, dtype=np.float32)
     whole = top_k(queries, documents, 5), positive_ranks(queries, documents, relevance)
-    monkeypatch.setattr(search, "_BUFFER", 130)  # 90 documents leave room for a single query
+    monkeypatch.setattr(exact, "_BUFFER", 130)  # 90 documents leave room for a single query
 
     np.testing.assert_array_equal(top_k(queries, documents, 5)[0], whole[0][0])
     np.testing.assert_array_equal(positive_ranks(queries, documents, relevance), whole[1])

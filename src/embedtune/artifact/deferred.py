@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.artifact.probes import Probes, uncached
 from embedtune.encoders import ENCODERS, CachedEncoder, Progress, load_encoder
 from embedtune.encoders.api.encoder import ApiEncoder
 from embedtune.encoders.load import refuse_api_options
 from embedtune.errors import ArtifactError, DataError, ModelNotFound, VectorError
 from embedtune.manifest import AGAIN
-from embedtune.probes import Probes, uncached
 from embedtune.types import Content, Encoder, Kind, Similarity, Transform, Vectors
 
 

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from embedtune import settings
-from embedtune.settings import code_hash, same_inputs, settings_of
+from embedtune.artifact import settings
+from embedtune.artifact.settings import code_hash, same_inputs, settings_of
 
 SETTINGS = {
     "method": "auto",
@@ -63,10 +63,11 @@ def test_anything_else_is_not_the_same(place: tuple[str, ...]) -> None:
 
 
 def test_the_hash_changes_with_any_file_of_the_source(tmp_path, monkeypatch) -> None:
-    (tmp_path / "inside").mkdir()
-    (tmp_path / "settings.py").write_text("a")
+    for name in ("inside", "artifact"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "artifact" / "settings.py").write_text("a")
     (tmp_path / "inside" / "other.py").write_text("b")
-    monkeypatch.setattr(settings, "__file__", str(tmp_path / "settings.py"))
+    monkeypatch.setattr(settings, "__file__", str(tmp_path / "artifact" / "settings.py"))
 
     def now() -> str:
         code_hash.cache_clear()

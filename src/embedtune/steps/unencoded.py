@@ -9,12 +9,12 @@ from embedtune.collect.counting import count_labels, first_metric
 from embedtune.collect.encode import by_id
 from embedtune.data.dataset import Dataset
 from embedtune.data.pairs import made_labels
-from embedtune.decision import TOO_FEW, Clock, in_words
 from embedtune.duration import duration
 from embedtune.encoders.pace import Pace
 from embedtune.encoders.tokens import reading_lengths
 from embedtune.judging.comparison import Side
 from embedtune.judging.verdict import Verdict
+from embedtune.steps.decision import TOO_FEW, Clock, in_words
 from embedtune.tuners.base import Budget
 from embedtune.types import Encoder, Kind
 

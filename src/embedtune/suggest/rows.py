@@ -11,11 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from embedtune.artifact import Tuned
+from embedtune.artifact.tuned import Tuned
 from embedtune.data.dataset import Dataset
 from embedtune.errors import DataError, OutputExists, UserError
 from embedtune.files import atomic_write
-from embedtune.suggest import Suggested, suggest_documents, suggest_items, suggest_pairs, suggest_queries
+from embedtune.suggest.choosing import (
+    Suggested,
+    suggest_documents,
+    suggest_items,
+    suggest_pairs,
+    suggest_queries,
+)
 from embedtune.types import Kind, Vectors
 
 Cell = str | float | None

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.errors import UserError, VectorError
-from embedtune.search import BLOCK, top_k
+from embedtune.search.exact import BLOCK, top_k
 from embedtune.transforms.blocks import as_block
 from embedtune.transforms.codes import Binary, Codes, Int8, Rounding
 from embedtune.types import Vectors

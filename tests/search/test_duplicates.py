@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from embedtune import duplicates
-from embedtune.duplicates import find_duplicates
 from embedtune.errors import UserError
+from embedtune.search import duplicates
+from embedtune.search.duplicates import find_duplicates
 
 
 @pytest.mark.parametrize("block", [1, 7, 1000])

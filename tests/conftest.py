@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
+from slow_encoder import FakeClock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -140,6 +142,15 @@ def make_tiny_model(
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content), "utf-8")
     return folder
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Give a clock that only a slow encoder moves; texts are encoded ten at a time."""
+    made = FakeClock()
+    monkeypatch.setattr(time, "monotonic", made)
+    monkeypatch.setattr("embedtune.encoders.cached.CHUNK_TEXTS", 10)
+    return made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from embedtune import Tuned, fine_tune
 from embedtune.collect import collect
 from embedtune.collect.counting import count_labels, first_metric
 from embedtune.data import read
-from embedtune.encoders import CachedEncoder, VectorCache, cached
+from embedtune.encoders import CachedEncoder, VectorCache
 from embedtune.judging.retention import probe_texts
 from embedtune.teachers.model import ModelTeacher
 from embedtune.transforms import Identity
@@ -25,15 +24,6 @@ ROWS = [{"query": f"asking {number:02}", "positive": f"answer {number:02}"} for 
 """80 texts of one length, 40 labels."""
 
 PROBES = len(probe_texts())
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    """Give the clock of this test; texts are encoded ten at a time."""
-    made = FakeClock()
-    monkeypatch.setattr(time, "monotonic", made)
-    monkeypatch.setattr(cached, "CHUNK_TEXTS", 10)
-    return made
 
 
 def slow(clock: FakeClock, name: str = "slow", seconds: float = 1.0) -> CachedEncoder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,6 @@ from embedtune.encoders.pace import Pace, Unfinished, current_pace, paced
 
 TEXTS = [f"text {number:02}" for number in range(40)]
 """All of one length."""
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
-    made = FakeClock()
-    monkeypatch.setattr(time, "monotonic", made)
-    monkeypatch.setattr(cached, "CHUNK_TEXTS", 10)
-    return made
 
 
 class InParts(SlowEncoder):

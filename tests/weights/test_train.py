@@ -23,7 +23,7 @@ from embedtune.errors import ArtifactError, UserError
 from embedtune.tuners.base import Budget
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.methods import Full, Layers, Method
-from embedtune.weights.plan import Interrupted, OutOfTime, Trained, schedule
+from embedtune.weights.plan import Interrupted, TooLittleTime, Trained, schedule
 from embedtune.weights.train import train
 from embedtune.weights.work import material_of, tower_of
 
@@ -157,7 +157,7 @@ def test_weights_that_are_no_longer_numbers_stop_training(asked: Callable[..., A
 
 
 def test_too_little_time_is_told_before_training(asked: Callable[..., Any], tmp_path: Path) -> None:
-    with pytest.raises(OutOfTime, match="would take"):
+    with pytest.raises(TooLittleTime, match="would take"):
         run(asked(), tmp_path, seconds=100, reserve=99.99)
 
 

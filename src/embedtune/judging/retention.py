@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embedtune.errors import UserError
 from embedtune.transforms import Identity
+from embedtune.transforms.blocks import unit_length
 from embedtune.types import Transform, Vectors
 
 NEIGHBOURS = 10
@@ -171,8 +172,7 @@ def _shared(a: NDArray[np.int64], b: NDArray[np.int64]) -> float:
 
 
 def _unit(x: Vectors) -> Vectors:
-    x = np.asarray(x, np.float32)
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), np.float32)
+    return unit_length(np.array(x, np.float32))
 
 
 def _nearest_others(queries: Vectors, documents: Vectors, k: int) -> NDArray[np.int64]:

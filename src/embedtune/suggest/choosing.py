@@ -25,6 +25,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from embedtune.errors import UserError
 from embedtune.search import top_k
+from embedtune.transforms.blocks import unit_length
 from embedtune.types import Transform, Vectors
 
 NEIGHBOURS = 10
@@ -187,7 +188,9 @@ def suggest_pairs(
     now = similarity(everything, pairs)
     uncertainty = _between(now, similarity(everything, taken), score)
     moved = np.abs(_rank(now) - _rank(similarity(items, pairs)))
-    features, known = (_unit(everything[rows[:, 0]] + everything[rows[:, 1]]) for rows in (pairs, taken))
+    features, known = (
+        unit_length(everything[rows[:, 0]] + everything[rows[:, 1]]) for rows in (pairs, taken)
+    )
     found = _picked(np.arange(len(pairs)), features, uncertainty, moved, n, known, rng)
     return Suggested(pairs[found.rows], found.uncertainty, found.moved)
 
@@ -281,7 +284,3 @@ def _best(worth: Values, added: Values, open_: NDArray[np.bool_], similar: Vecto
         rest[top] = -1
         if worth[best] * added[best] >= rest.max(initial=-1):
             return best
-
-
-def _unit(x: Vectors) -> Vectors:
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12), np.float32)

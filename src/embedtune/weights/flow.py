@@ -91,7 +91,7 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
 
 def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None) -> Reached | str:
     from embedtune.weights.device import for_device
-    from embedtune.weights.plan import OutOfTime
+    from embedtune.weights.plan import TooLittleTime
     from embedtune.weights.train import train
     from embedtune.weights.work import material_of, tower_of
 
@@ -128,7 +128,7 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
         if not trained.strength:
             return "tuned weights gained nothing on rows held out of their training"
         encoder = _saved(tower.save, asked.encoder, method)
-    except OutOfTime as late:
+    except TooLittleTime as late:
         if choice is None:
             raise UserError(str(late), where="budget", fix="give more time, or take method auto") from None
         return f"no weights were tuned: {late}"
@@ -258,10 +258,10 @@ def _texts(asked: Asked) -> int:
 
 
 def _enough(left: float, needed: float) -> None:
-    """Raise OutOfTime where what has to be done besides training takes all that is left."""
-    from embedtune.weights.plan import OutOfTime
+    """Raise TooLittleTime where what has to be done besides training takes all that is left."""
+    from embedtune.weights.plan import TooLittleTime
 
     if needed > left:
-        raise OutOfTime(
+        raise TooLittleTime(
             f"tuning weights would take {needed:.0f} s at least, and {max(left, 0):.0f} s are left"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 
-class OutOfTime(Exception):
+class TooLittleTime(Exception):
     """The time does not suffice for training; says what would."""
 
 

@@ -24,7 +24,7 @@ from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.device import wait, worth_compiling
 from embedtune.weights.material.base import Material, Step
 from embedtune.weights.methods_base import Method
-from embedtune.weights.plan import OutOfTime, Trained, can_bfloat16, schedule
+from embedtune.weights.plan import TooLittleTime, Trained, can_bfloat16, schedule
 from embedtune.weights.state import State
 from embedtune.weights.step import encoded, gradients
 from embedtune.weights.tower import Tower
@@ -83,7 +83,7 @@ def train(
 
     Raises
     ------
-    OutOfTime
+    TooLittleTime
         When fewer than :data:`FEWEST` steps would fit; nothing has been changed.
     UserError
         When the loss is no longer a number, or a single text does not fit into memory.
@@ -142,7 +142,7 @@ class _Run:
             needed = FEWEST * history.seconds_a_step + looks * self.seconds_a_check + self.reserve
             affordable = fewest if needed <= self.budget.left else 0
         if affordable < fewest:
-            raise OutOfTime(
+            raise TooLittleTime(
                 f"tuning weights would take {needed:.0f} s at least, and {self.budget.left:.0f} s are left"
             )
         if affordable < history.total:

@@ -83,6 +83,11 @@ def limited(function: Callable[P, T]) -> Callable[P, T]:
     return within
 
 
+def is_limited() -> bool:
+    """Say whether there is a limit."""
+    return _LIMIT.get() is not None
+
+
 def at_most(usual: int) -> int:
     """Give how many bytes of vectors may be mapped in one go: ``usual``, or less under a limit."""
     limit = _LIMIT.get()

@@ -95,6 +95,11 @@ class Classified(Plain):
         return len(self.items)
 
     @property
+    def size(self) -> int:
+        """Bytes of the items' vectors."""
+        return int(self.items.vectors.nbytes)
+
+    @property
     def similarity(self) -> Similarity:
         """``"cosine"`` or ``"dot"``."""
         return self.items.similarity

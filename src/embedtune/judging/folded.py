@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from threading import Event
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.judging.keeping import Held, Keep
-from embedtune.judging.problem import Problem, Rows, Scores
+from embedtune.judging.problem import AT_ONCE, Problem, Rows, Scores
+from embedtune.memory import is_limited
 from embedtune.transforms import Identity, then
 from embedtune.tuners.base import Budget, OutOfTime, Tuner
+from embedtune.tuners.threads import at_once, spread
 from embedtune.types import Transform
 
 Mask = NDArray[np.bool_]
+T = TypeVar("T")
 
 
 class OutOfBudget(Exception):
@@ -83,6 +88,19 @@ class Candidate:
         return then(below, self.fit(data, below, seed, budget).scaled(strength))
 
 
+@dataclass(frozen=True)
+class _Fold:
+    """A candidate in one round."""
+
+    fitted: Scalable
+    scores: Scores
+    """(strengths, held-out rows)."""
+    seconds: float
+    """That the fit took."""
+    late: bool
+    """Whether the time ended before the fit did."""
+
+
 class Folded:
     """The folds of a problem, and the base's scores on what they hold out.
 
@@ -113,6 +131,8 @@ class Folded:
             name: _joined([one.strata.get(name, one.natural & False) for one in self.rounds], bool)
             for name in names
         }
+        self._large: bool = getattr(problem, "large_maps", False)
+        self._apart = self._large or problem.size > AT_ONCE or is_limited()
         self._last = 0.0  # seconds that a last fit, of what has been tried, takes
         self.base: Scores = _joined([self.score(Identity(), i) for i in range(len(self.rounds))], float)
 
@@ -155,28 +175,44 @@ class Folded:
             When the folds cannot all be done in time, as soon as that is clear. Where maps are large, so that
             fits take most of the time, there must be time for the last one too, of all that is known.
         """
-        large, columns, fits, last = getattr(self.problem, "large_maps", False), [], 0.0, 0.0
-        inner = Budget(None if budget.deadline is None else budget.deadline - self._last)
-        started = time.monotonic()
-        for i, one in enumerate(self.rounds):
-            budget.tell(f"try {candidate.name}", i, len(self.rounds))
-            below, fit_from = self._below(candidate, i), time.monotonic()
-            try:
-                fitted = candidate.fit(self.problem.training(one.train), below, self.seed + i, inner)
-            except OutOfTime:
-                raise OutOfBudget(candidate.name) from None
-            fits += time.monotonic() - fit_from
-            again = large and candidate.keep is None
-            candidate.fitted.append(self._again(candidate, i) if again else fitted)
-            columns.append([self.score(then(below, fitted.scaled(s)), i) for s in candidate.strengths])
-            del fitted  # before the next is made
-            spent, left = time.monotonic() - started, len(self.rounds) - i - 1
-            last = fits / (i + 1) if large else 0.0
-            if left and spent / (i + 1) * left + last > budget.left:
-                raise OutOfBudget(candidate.name)
+        stage, total = f"try {candidate.name}", len(self.rounds)
+        deadline = None if budget.deadline is None else budget.deadline - self._last
+        ended, started = Event(), time.monotonic()
+        inner = Budget(deadline, ended=ended)
+        found: dict[int, _Fold] = {}
+        last = 0.0
+        budget.tell(stage, 0, total)
+        with closing(self.each(lambda i: self._fold(candidate, i, inner), total, ended)) as folds:
+            for i, fold in folds:
+                found[i] = fold
+                budget.tell(stage, len(found), total)
+                done = max(len(found), 1 if self._apart else at_once(total))  # counting those under way
+                spent, left = time.monotonic() - started, total - len(found)
+                last = sum(one.seconds for one in found.values()) / len(found) if self._large else 0.0
+                if fold.late or (left and spent / done * left + last > budget.left):
+                    raise OutOfBudget(candidate.name)
         self._last = max(self._last, last)
-        budget.tell(f"try {candidate.name}", len(self.rounds), len(self.rounds))
-        candidate.scores = np.concatenate([np.array(column) for column in columns], axis=1)
+        candidate.fitted = [found[i].fitted for i in range(total)]
+        candidate.scores = np.concatenate([found[i].scores for i in range(total)], axis=1)
+
+    def each(self, job: Callable[[int], T], count: int, ended: Event) -> Generator[tuple[int, T]]:
+        """Do the jobs 0 to ``count``, fits of this problem, and give each number and result once it is there.
+
+        Several at the same time, unless they need much memory; see :func:`~embedtune.tuners.threads.spread`.
+        """
+        return ((i, job(i)) for i in range(count)) if self._apart else spread(job, count, ended)
+
+    def _fold(self, candidate: Candidate, i: int, budget: Budget) -> _Fold:
+        """Fit the candidate in round ``i`` and score what that holds out."""
+        below, started = self._below(candidate, i), time.monotonic()
+        try:
+            fitted = candidate.fit(self.problem.training(self.rounds[i].train), below, self.seed + i, budget)
+        except OutOfTime:
+            raise OutOfBudget(candidate.name) from None
+        seconds, late = time.monotonic() - started, budget.left <= 0
+        scores = np.array([self.score(then(below, fitted.scaled(s)), i) for s in candidate.strengths])
+        again = self._large and candidate.keep is None
+        return _Fold(self._again(candidate, i) if again else fitted, scores, seconds, late)
 
     def _again(self, candidate: Candidate, i: int) -> Again:
         """Stand for a map that is too large to be kept."""

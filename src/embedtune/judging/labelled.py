@@ -102,6 +102,11 @@ class Labelled:
         )
 
     @property
+    def size(self) -> int:
+        """Bytes of both sides' vectors."""
+        return int(self.queries.nbytes + self.documents.nbytes)
+
+    @property
     def tells_far(self) -> bool:
         """Always: labels name single documents, so that a wrong one shows in its rank."""
         return True

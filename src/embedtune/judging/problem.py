@@ -14,6 +14,9 @@ from embedtune.types import Similarity, Transform, Vectors
 FAR = "far"
 """Metric of problems that tell wrong labels: 1 where a row's label ranks as by chance, else 0."""
 
+AT_ONCE = 256 * 2**20
+"""Bytes of vectors up to which several folds are fitted at the same time."""
+
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float64]
 
@@ -40,6 +43,11 @@ class Problem(Protocol):
     @property
     def tells_far(self) -> bool:
         """Whether :data:`FAR` is among its metrics."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of the vectors that a fit reads, about."""
         ...
 
     @property

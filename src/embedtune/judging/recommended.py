@@ -87,6 +87,11 @@ class Recommended(Plain):
         return 3 * self.interactions.users
 
     @property
+    def size(self) -> int:
+        """Bytes of the items' vectors."""
+        return int(self.interactions.items.nbytes)
+
+    @property
     def similarity(self) -> Similarity:
         """``"cosine"`` or ``"dot"``."""
         return self.interactions.similarity

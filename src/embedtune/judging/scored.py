@@ -82,6 +82,11 @@ class Scored(Plain):
     def __len__(self) -> int:
         return len(self.score)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the sentences' vectors."""
+        return int(self.items.nbytes)
+
     def _sentences(self) -> tuple[Rows, Rows]:
         if self.alike is None:
             return self.left, self.right

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,8 +129,14 @@ class Choice:
         if self.shown.candidate is None:
             return Identity()
         problem = self.folded.problem
-        data = problem.training(problem.everything)
-        return self.shown.candidate.final(data, self.shown.strength, seed, Budget(progress=budget.progress))
+        candidate, unlimited = self.shown.candidate, Budget(progress=budget.progress)
+
+        def whole(_: int) -> Transform:
+            data = problem.training(problem.everything)
+            return candidate.final(data, self.shown.strength, seed, unlimited)
+
+        [(_, fitted)] = self.folded.each(whole, 1, Event())
+        return fitted
 
 
 def choose(

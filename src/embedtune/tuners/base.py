@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from threading import Event
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -132,10 +133,14 @@ class Budget:
     """``time.monotonic()`` at which the work has to end; None for never."""
     progress: Callable[[str, int, int], None] | None = None
     """Called with (stage, done, total)."""
+    ended: Event | None = None
+    """Ends the work at once when it is set."""
 
     @property
     def left(self) -> float:
         """Seconds left; infinite without a deadline."""
+        if self.ended is not None and self.ended.is_set():
+            return 0.0
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
 
     def check(self) -> None:

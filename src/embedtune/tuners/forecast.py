@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from threading import Event
+
 import numpy as np
 
 from embedtune.judging.curve import Curve, learning_curve
@@ -53,25 +56,28 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     made = getattr(folded.problem, "made", None)
     if made is not None:  # there would be as many of those as now
         place[made] = -1
-    scores: list[Scores] = []
-    for share in SHARES[:-1]:
-        column: list[Scores] = []
-        for i in turns:
-            if budget.left <= 0:
-                return None
-            budget.tell("more labels", len(scores) * len(turns) + len(column), 2 * len(turns))
-            train = folded.problem.thinned(folded.rounds[i].train, place < share)
-            data = folded.problem.training(train)
-            turn_seed, within = folded.seed + int(i), Budget(budget.deadline)
-            try:
-                fitted = shown.candidate.final(data, shown.strength, turn_seed, within)
-            except OutOfTime:
-                return None
-            column.append(folded.score(fitted, int(i)))
-        scores.append(np.concatenate(column))
-    if budget.left <= 0:  # the last map was cut short
+    candidate, ended = shown.candidate, Event()
+    within = Budget(budget.deadline, ended=ended)
+    jobs = [(share, int(i)) for share in SHARES[:-1] for i in turns]
+
+    def scored(job: int) -> Scores:
+        share, i = jobs[job]
+        within.check()
+        train = folded.problem.thinned(folded.rounds[i].train, place < share)
+        data = folded.problem.training(train)
+        fitted = candidate.final(data, shown.strength, folded.seed + i, within)
+        within.check()  # the map was cut short
+        return folded.score(fitted, i)
+
+    found: dict[int, Scores] = {}
+    budget.tell("more labels", 0, len(jobs))
+    try:
+        with closing(folded.each(scored, len(jobs), ended)) as results:
+            for job, one in results:
+                found[job] = one
+                budget.tell("more labels", len(found), len(jobs))
+    except OutOfTime:
         return None
-    budget.tell("more labels", 2 * len(turns), 2 * len(turns))
     ends = np.cumsum(sizes)
     rows = np.concatenate([np.arange(ends[i] - sizes[i], ends[i]) for i in turns])
     mask = np.zeros(len(folded.row), bool)
@@ -79,7 +85,8 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     weight = folded.weight(mask)[rows]
     if not weight.any():
         return None
-    table: Scores = np.stack([*scores, shown.scores[rows]]) - folded.base[rows]
+    fewer = np.concatenate([found[job] for job in range(len(jobs))]).reshape(len(SHARES) - 1, -1)
+    table: Scores = np.vstack([fewer, shown.scores[rows]]) - folded.base[rows]
     return learning_curve(
         [round(labels * share) for share in SHARES],
         table * weight,

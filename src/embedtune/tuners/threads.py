@@ -2,21 +2,74 @@
 
 The threads of a BLAS wait for each other, spinning, at the end of every product. For a batch of a few hundred
 rows two are a fifth to a third faster than one on an idle machine; where one of two cores has other work
-they take eight to twenty times as long.
+they take eight to twenty times as long. So where several fits are to be made, each has a thread of its own,
+and they wait for nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from functools import cache
-from typing import Any
+from threading import Event
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+MOST = 4
+"""Jobs that are done at the same time, at most: each needs memory of its own."""
+
 SMALL = 2**27
 """Multiplications of a product up to which :func:`one_thread` takes one thread where it is told of them."""
+
+
+T = TypeVar("T")
+
+
+def spread(job: Callable[[int], T], count: int, ended: Event) -> Generator[tuple[int, T]]:
+    """Do the jobs 0 to ``count``, several at the same time, and give each number and result once it is there.
+
+    BLAS works with one thread meanwhile, on one core too: results are the same on any number.
+
+    Parameters
+    ----------
+    job : callable
+        Runs in a thread, with this thread's context variables. What it raises is raised here.
+    count : int
+        How many jobs there are.
+    ended : threading.Event
+        Is set where the rest is no longer wanted: this was closed, a job has failed, or it is interrupted.
+        Jobs that have begun should then end, as they are waited for.
+    """
+    with one_thread():
+        if at_once(count) <= 1:
+            yield from ((i, job(i)) for i in range(count))
+            return
+        with ThreadPoolExecutor(at_once(count), "spread") as pool:
+            waiting = {pool.submit(copy_context().run, job, i): i for i in range(count)}
+            try:
+                for done in as_completed(waiting):
+                    yield waiting[done], done.result()
+            finally:
+                ended.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def at_once(count: int) -> int:
+    """Give how many of ``count`` jobs :func:`spread` does at the same time.
+
+    As many as there are cores that this process may use, or as ``OMP_NUM_THREADS`` says.
+    """
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    if said.isdecimal() and int(said):
+        cores = int(said)
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(count, cores, MOST)
 
 
 @contextlib.contextmanager

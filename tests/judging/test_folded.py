@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 
@@ -11,11 +12,13 @@ from scipy.sparse import csr_matrix
 
 from embedtune.judging.folded import Candidate, Folded, OutOfBudget
 from embedtune.judging.labelled import Labelled
-from embedtune.judging.problem import Round
+from embedtune.judging.problem import AT_ONCE, Round
+from embedtune.memory import limited
 from embedtune.transforms import Chain, Identity
 from embedtune.tuners import TUNERS, Budget
 from embedtune.tuners.auto import choose
 from embedtune.tuners.deltas import DeltasTuner
+from embedtune.tuners.forecast import forecast
 from embedtune.tuners.ladder_retrieval import ladder
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.ridge import RidgeTuner
@@ -157,11 +160,98 @@ def test_a_candidate_on_top_of_another() -> None:
 
 def test_no_time_is_told_at_the_first_fold() -> None:
     folded = Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0)
-    candidate = Candidate("linear", LinearTuner())
+    fits: list[int] = []
+    candidate = Candidate("ridge", Watched(fits))
     with pytest.raises(OutOfBudget):
         folded.run(candidate, Budget(time.monotonic() - 1))
-    assert len(candidate.fitted) == 1
+    assert len(fits) == 1 < len(folded.rounds)
+    assert not candidate.fitted
     assert candidate.scores.size == 0
+
+
+class Watched(RidgeTuner):
+    """Notes in which thread each fit is made."""
+
+    def __init__(self, fits: list[int]) -> None:
+        super().__init__()
+        object.__setattr__(self, "fits", fits)
+
+    def fit(self, train, *, seed=0, budget=None):
+        self.fits.append(threading.get_ident())
+        return super().fit(train, seed=seed, budget=budget)
+
+
+@pytest.mark.parametrize(("size", "limit"), [(0, None), (AT_ONCE + 1, None), (0, "8GB")])
+def test_folds_have_threads_of_their_own_where_they_need_little_memory(
+    size: int, limit: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setattr(Labelled, "size", size)
+    fits: list[int] = []
+
+    @limited
+    def run(*, memory: str | None) -> None:
+        Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0).run(Candidate("r", Watched(fits)), Budget())
+
+    run(memory=limit)
+    assert (threading.get_ident() in fits) == (size > AT_ONCE or limit is not None)
+
+
+def test_maps_are_the_same_on_any_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for cores in ("1", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", cores)
+        choice = choose(
+            labelled_of(REPEATED),
+            ladder=ladder,
+            method="auto",
+            metric="ndcg@10",
+            seed=0,
+            budget=Budget(),
+        )
+        curve = forecast(choice, labels=150, seed=0, budget=Budget())
+        found.append((choice.tried, choice.fit(0, Budget()).state()[0], curve))
+    (one, map_, curve), (three, same, other) = found
+    assert [tried.name for tried in one] == [tried.name for tried in three]
+    for a, b in zip(one, three, strict=True):
+        np.testing.assert_array_equal(a.scores, b.scores)
+    assert map_.keys() == same.keys()
+    for name, value in map_.items():
+        np.testing.assert_array_equal(value, same[name])
+    assert curve is not None
+    assert curve == other
+
+
+class Late(RidgeTuner):
+    """Gives what it has when the time has ended, as maps that are trained in steps do."""
+
+    def fit(self, train, *, seed=0, budget=None):
+        while budget.left > 0:
+            time.sleep(0.001)
+        return super().fit(train, seed=seed, budget=budget)
+
+
+@pytest.mark.parametrize("cores", ["1", "5"])
+def test_a_fit_that_was_cut_short_judges_nothing(cores: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    candidate = Candidate("late", Late())
+    with pytest.raises(OutOfBudget):
+        Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0).run(
+            candidate, Budget(time.monotonic() + 0.02)
+        )
+    assert not candidate.fitted
+
+
+def test_a_fold_that_fails_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fails(Late):
+        def fit(self, train, *, seed=0, budget=None):
+            if seed == 1:
+                raise ValueError("no")
+            return super().fit(train, seed=seed, budget=budget)  # would never end
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with pytest.raises(ValueError, match="no"):
+        Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0).run(Candidate("f", Fails()), Budget())
 
 
 class Clock:
@@ -176,6 +266,8 @@ class Clock:
 
 class Slow:
     """Two rounds, each judged in a second."""
+
+    size = 0
 
     def __init__(self, clock: Clock, large_maps: bool) -> None:
         self.clock, self.large_maps = clock, large_maps

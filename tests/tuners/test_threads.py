@@ -1,12 +1,16 @@
-"""Eigenvectors are those of numpy, small ones by one thread, and the BLAS has its threads back afterwards."""
+"""Small work by one thread, several jobs at the same time, and the BLAS has its threads back afterwards."""
 
 from __future__ import annotations
+
+from contextvars import ContextVar
+from threading import Barrier, Event
 
 import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from embedtune.tuners import threads as threads_of
+from embedtune.tuners.threads import spread
 
 
 @pytest.mark.parametrize("width", [1, 7, 40])
@@ -37,6 +41,55 @@ def test_a_small_matrix_is_worked_on_by_one_thread(monkeypatch: pytest.MonkeyPat
     assert 1 not in before
     assert 1 in seen[0]
     assert seen[1] == before
+
+
+@pytest.mark.parametrize("cores", ["1", "3"])
+def test_every_job_is_done_with_one_thread_of_the_blas(cores: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", cores)
+    said = ContextVar("said", default="nothing")
+    said.set("something")
+    ended = Event()
+
+    def job(i: int) -> tuple[int, set[int], str]:
+        return i * i, threads(), said.get()
+
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        found = dict(spread(job, 7, ended))
+        assert threads() == before
+    assert found == {i: (i * i, {1}, "something") for i in range(7)}
+
+
+def test_jobs_are_done_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    together = Barrier(3, timeout=30)  # a job passes only beside two others
+    assert len(dict(spread(lambda i: together.wait() >= 0, 3, Event()))) == 3
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_no_longer_wanted_ends_or_is_never_begun(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    ended, begun = Event(), []
+
+    def job(i: int) -> None:
+        begun.append(i)
+        if i > 0:
+            assert ended.wait(30)
+        elif fails:
+            raise ValueError("no")
+
+    jobs = spread(job, 50, ended)
+    if fails:
+        with pytest.raises(ValueError, match="no"):
+            next(jobs)
+    else:
+        assert next(jobs) == (0, None)
+        assert not ended.is_set()
+        jobs.close()
+    assert ended.is_set()
+    assert len(begun) <= 4
 
 
 def threads() -> set[int]:

@@ -55,8 +55,8 @@ def spread(job: Callable[[int], T], count: int, ended: Event) -> Generator[tuple
                 for done in as_completed(waiting):
                     yield waiting[done], done.result()
             finally:
-                ended.set()
                 pool.shutdown(wait=False, cancel_futures=True)
+                ended.set()
 
 
 def at_once(count: int) -> int:

@@ -30,10 +30,10 @@ from embedtune.judging.classified import Classified
 from embedtune.judging.compare import randomisation_test
 from embedtune.judging.verdict import FEWEST
 from embedtune.steps.decision import classifier
+from embedtune.training.budget import Budget
+from embedtune.training.items import few_of_each
 from embedtune.transforms import Identity
 from embedtune.tuners import auto
-from embedtune.tuners.base import Budget
-from embedtune.tuners.items import few_of_each
 from embedtune.tuners.ladder_classification import ladder
 from embedtune.types import Transform
 

@@ -19,8 +19,8 @@ from sets import BASE, DATA, METRIC, BenchmarkSet, load_set
 
 from embedtune.collect import collect
 from embedtune.judging.labelled import Labelled
+from embedtune.training.budget import Budget
 from embedtune.tuners import auto
-from embedtune.tuners.base import Budget
 from embedtune.tuners.forecast import forecast
 from embedtune.tuners.ladder_retrieval import ladder
 

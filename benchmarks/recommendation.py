@@ -28,10 +28,10 @@ from embedtune.judging.compare import randomisation_test
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.judging.problem import Round
 from embedtune.judging.recommended import Recommended
+from embedtune.training.budget import Budget
+from embedtune.training.interactions import Interactions
 from embedtune.transforms import Identity
 from embedtune.tuners import auto
-from embedtune.tuners.base import Budget
-from embedtune.tuners.interactions import Interactions
 from embedtune.tuners.ladder_recommendation import ladder
 from embedtune.types import Transform
 

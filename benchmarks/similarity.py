@@ -30,9 +30,9 @@ from embedtune.encoders import load_encoder
 from embedtune.judging.comparison import gain_of
 from embedtune.judging.correlation import spearman_values
 from embedtune.judging.scored import Scored
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
 from embedtune.tuners import auto
-from embedtune.tuners.base import Budget
 from embedtune.tuners.ladder_similarity import ladder
 from embedtune.types import Encoder
 

@@ -18,9 +18,9 @@ from embedtune.collect import Collected, collect
 from embedtune.encoders import load_encoder
 from embedtune.judging.folded import Folded
 from embedtune.sizes import Size, choose_size
+from embedtune.training.budget import Budget
 from embedtune.transforms import Chain, Identity, load_transform, save_transform
 from embedtune.tuners.auto import choose
-from embedtune.tuners.base import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.types import Transform
 

@@ -25,8 +25,8 @@ from embedtune.judging.classified import Classified
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.search import positive_ranks
 from embedtune.suggest.choosing import suggest_items, suggest_queries
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Identity
-from embedtune.tuners.base import TuningData
 from embedtune.tuners.discriminant import DiscriminantTuner
 from embedtune.tuners.ridge import RidgeTuner
 from embedtune.types import Transform, Vectors

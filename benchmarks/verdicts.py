@@ -11,8 +11,8 @@ from embedtune.data import Dataset
 from embedtune.judging.problem import Problem
 from embedtune.judging.verdict import WORTH, Verdict
 from embedtune.steps.decision import Clock, judge
+from embedtune.training.budget import Budget
 from embedtune.tuners.auto import Choice
-from embedtune.tuners.base import Budget
 from embedtune.types import Transform
 
 LEVEL = 0.05

@@ -16,7 +16,7 @@ from sets import BASE
 from embedtune.collect import collect
 from embedtune.data import read
 from embedtune.encoders import load_encoder
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.weights.asked import Asked
 from embedtune.weights.methods import Full, Layers, Method

@@ -20,17 +20,17 @@ from embedtune.judging import classified, scored
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import Logistic, fit_logistic
 from embedtune.judging.scored import Scored
+from embedtune.training.budget import Budget, OutOfTime
+from embedtune.training.interactions import Interactions
+from embedtune.training.items import LabelledItems
+from embedtune.training.pairs import ScoredPairs
 from embedtune.transforms import Identity, Pooling, halves
 from embedtune.tuners import content, cooccurrence, factors, next_items
-from embedtune.tuners.base import Budget, OutOfTime
 from embedtune.tuners.discriminant import DiscriminantTuner
-from embedtune.tuners.interactions import Interactions
-from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.moments import covariance
 from embedtune.tuners.neighbours import NeighboursTuner
 from embedtune.tuners.pair_metric import PairMetricTuner
 from embedtune.tuners.prototypes import PrototypesTuner
-from embedtune.tuners.scored import ScoredPairs
 
 LATE = Budget(deadline=0.0)
 """A budget that has ended."""

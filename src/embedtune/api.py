@@ -36,8 +36,8 @@ from embedtune.steps.prepared import prepare
 from embedtune.steps.sameness import check_sameness, threshold_of
 from embedtune.steps.unencoded import without_vectors
 from embedtune.teachers import open_teacher
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
-from embedtune.tuners.base import Budget
 from embedtune.types import Encoder
 from embedtune.weights.processes import join
 from embedtune.weights.reach import check_base, check_checkpoint, rung_of, with_distil

@@ -19,8 +19,8 @@ from embedtune.heads.head import Head
 from embedtune.heads.scorers import Both
 from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
+from embedtune.training.items import LabelledItems
 from embedtune.transforms import Linear
-from embedtune.tuners.items import LabelledItems
 
 EYE = np.eye(2, dtype=np.float32)
 SWAP = Linear.shared(EYE[::-1])

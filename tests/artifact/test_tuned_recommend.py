@@ -12,9 +12,9 @@ import pytest
 from embedtune.artifact.tuned import Tuned, load
 from embedtune.encoders import load_encoder
 from embedtune.errors import UserError
+from embedtune.training.interactions import Interactions
 from embedtune.transforms import Chain, Identity, ItemFactors, Linear, Pooled, Pooling
 from embedtune.transforms.pooling import history_vectors, latest_choices, pooled_history, pooling_of
-from embedtune.tuners.interactions import Interactions
 from embedtune.types import Kind, Transform, Vectors
 
 IDS = ["a", "b", "ab", "c"]

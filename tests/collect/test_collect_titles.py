@@ -15,7 +15,7 @@ from embedtune.collect.titles import with_titles
 from embedtune.data import Dataset, read
 from embedtune.data.dataset import titled
 from embedtune.encoders.vectors import VectorsEncoder
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 
 
 class Encoder:

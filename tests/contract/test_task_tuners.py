@@ -7,10 +7,10 @@ import copy
 import numpy as np
 import pytest
 
+from embedtune.training.interactions import Interactions
+from embedtune.training.items import LabelledItems
+from embedtune.training.pairs import ScoredPairs
 from embedtune.tuners import TUNERS
-from embedtune.tuners.interactions import Interactions
-from embedtune.tuners.items import LabelledItems
-from embedtune.tuners.scored import ScoredPairs
 from embedtune.types import Transform, Vectors
 
 D = 6

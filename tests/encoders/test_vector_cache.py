@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embedtune.cache_place import STALE, cache_size
 from embedtune.encoders.cache import VectorCache, content_keys
-from embedtune.encoders.cache_place import STALE, cache_size
 from embedtune.encoders.shards import MANY_SMALL
 from embedtune.errors import DiskFull, UserError
 

@@ -10,7 +10,7 @@ from embedtune.heads.choice import USUAL, choose
 from embedtune.heads.scorers import Both, pooled
 from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
-from embedtune.tuners.items import LabelledItems
+from embedtune.training.items import LabelledItems
 
 OTHER, VOTE, SECOND = ("regression", 100.0), ("vote", 20.0), ("vote", 40.0)
 

@@ -16,9 +16,9 @@ from embedtune.heads.head import Head
 from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import Logistic, fit_logistic
 from embedtune.judging.voting import Voters
+from embedtune.training.budget import Budget
+from embedtune.training.items import LabelledItems
 from embedtune.transforms import Identity, Linear
-from embedtune.tuners.base import Budget
-from embedtune.tuners.items import LabelledItems
 
 
 def unit(x: np.ndarray) -> np.ndarray:

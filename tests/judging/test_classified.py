@@ -8,8 +8,8 @@ import pytest
 from embedtune.errors import UserError
 from embedtune.judging import classified
 from embedtune.judging.classified import Classified
+from embedtune.training.items import LabelledItems
 from embedtune.transforms import Identity, Linear
-from embedtune.tuners.items import LabelledItems
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from embedtune.data.splits import hold_out
 from embedtune.judging.classified import Classified
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.scored import Scored
-from embedtune.tuners.items import LabelledItems
+from embedtune.training.items import LabelledItems
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((400, 4)).astype(np.float32)

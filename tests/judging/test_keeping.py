@@ -10,9 +10,9 @@ from embedtune.errors import UserError
 from embedtune.judging.keeping import STEPS, Keep, checked_share
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.retention import ProbeSet
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity, Linear, then
 from embedtune.tuners.auto import choose
-from embedtune.tuners.base import Budget
 from embedtune.tuners.ladder_retrieval import ladder
 
 D = 24

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from embedtune.judging.logistic import fit_logistic
-from embedtune.tuners.items import LabelledItems
+from embedtune.training.items import LabelledItems
 
 
 def world(classes: int, n: int = 90) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,9 @@ import pytest
 from embedtune.judging import recommended
 from embedtune.judging.folded import Again, Folded
 from embedtune.judging.recommended import Recommended, Split
+from embedtune.training.budget import Budget
+from embedtune.training.interactions import Interactions
 from embedtune.transforms import Identity, Pooled, Pooling
-from embedtune.tuners.base import Budget
-from embedtune.tuners.interactions import Interactions
 from embedtune.tuners.ladder_recommendation import ladder
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from embedtune.judging.voting import accuracy, average_precision, chosen_classes, f1, macro_f1, vote
-from embedtune.tuners.items import LabelledItems
+from embedtune.training.items import LabelledItems
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -19,9 +19,9 @@ from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import ArtifactError, UserError
 from embedtune.judging.threshold import Threshold, calibrate
 from embedtune.steps.sameness import threshold_of
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import choose
-from embedtune.tuners.base import Budget
 from embedtune.tuners.ladder_similarity import ladder
 
 D = 12

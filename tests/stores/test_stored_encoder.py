@@ -11,7 +11,7 @@ import pytest
 
 from embedtune import fine_tune, stores
 from embedtune.artifact.tuned import Tuned
-from embedtune.encoders.cache_place import cache_folder
+from embedtune.cache_place import cache_folder
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import DataError, DiskFull, StoreError, UserError
 from embedtune.stores import stored

@@ -11,11 +11,12 @@ from scipy.sparse import csr_matrix
 
 from embedtune.errors import UserError
 from embedtune.judging.classified import Classified
+from embedtune.training.budget import Budget
+from embedtune.training.items import LabelledItems
 from embedtune.transforms import Identity
 from embedtune.tuners import neighbours
-from embedtune.tuners.base import Budget, Tuner
+from embedtune.tuners.base import Tuner
 from embedtune.tuners.discriminant import DiscriminantTuner, class_effects
-from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.neighbours import NeighboursTuner, neighbour_loss
 from embedtune.tuners.prototypes import PrototypesTuner, _Descent, with_none
 from embedtune.types import Transform

@@ -10,8 +10,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from embedtune.judging.labelled import Labelled
+from embedtune.training.budget import Budget
 from embedtune.tuners.auto import choose
-from embedtune.tuners.base import Budget
 from embedtune.tuners.forecast import SHARES, forecast, places
 from embedtune.tuners.ladder_retrieval import ladder
 

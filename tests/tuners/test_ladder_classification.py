@@ -9,10 +9,10 @@ import numpy as np
 
 from embedtune.judging.classified import Classified
 from embedtune.judging.folded import Candidate, Folded
+from embedtune.training.budget import Budget
+from embedtune.training.items import LabelledItems
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Tried, choose
-from embedtune.tuners.base import Budget
-from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.ladder_classification import ladder
 from embedtune.tuners.neighbours import NeighboursTuner
 

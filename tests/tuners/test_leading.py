@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from embedtune.tuners.items import LabelledItems
+from embedtune.training.items import LabelledItems
 from embedtune.tuners.leading import along_leading, leading_axes, widened
 from embedtune.tuners.neighbours import NeighboursTuner
 from embedtune.tuners.prototypes import PrototypesTuner

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from embedtune.tuners.base import TuningData
+from embedtune.training.retrieval import TuningData
 from embedtune.tuners.own_labels import OwnLabels
 from embedtune.tuners.ridge import RidgeTuner
 

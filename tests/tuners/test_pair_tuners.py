@@ -10,12 +10,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import spearmanr
 
 from embedtune.errors import UserError
+from embedtune.training.pairs import ScoredPairs
 from embedtune.transforms import Identity
 from embedtune.tuners import Budget
 from embedtune.tuners.moments import covariance, inverse_root
 from embedtune.tuners.pair_linear import PairLinearTuner, correlation_loss, order_loss, pair_gradient
 from embedtune.tuners.pair_metric import PairMetricTuner, positive_root, scores_as_similarities
-from embedtune.tuners.scored import ScoredPairs
 
 D = 8
 

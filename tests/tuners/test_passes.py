@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.sparse import identity
 
-from embedtune.tuners.base import Budget, TuningData
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.passes import EvenParts, steps
 

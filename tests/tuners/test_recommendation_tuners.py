@@ -9,13 +9,13 @@ import pytest
 from scipy.sparse import csr_matrix, random_array
 
 from embedtune.errors import UserError
+from embedtune.training.interactions import Interactions
 from embedtune.transforms import Identity, ItemFactors, Pooling
 from embedtune.transforms.pooling import Pooled, history_vectors
 from embedtune.tuners.content import content_maps
 from embedtune.tuners.cooccurrence import decompose, found
 from embedtune.tuners.factors import FactorsTuner, PoolingTuner
 from embedtune.tuners.held import Held
-from embedtune.tuners.interactions import Interactions
 from embedtune.tuners.next_items import mix, next_item_vectors, pooled_moment
 
 

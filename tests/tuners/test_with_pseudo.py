@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from embedtune.training.pseudo import PseudoQueries
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Linear
-from embedtune.tuners.base import TuningData
 from embedtune.tuners.linear import LinearTuner
-from embedtune.tuners.pseudo import PseudoQueries
 from embedtune.tuners.ridge import RidgeTuner
 from embedtune.tuners.with_pseudo import WithPseudoQueries, with_pseudo_queries
 

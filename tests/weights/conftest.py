@@ -39,7 +39,7 @@ def asked(deep_model: Path, rows: list[dict[str, str]]) -> Callable[..., Any]:
         from embedtune.collect import collect
         from embedtune.data import read
         from embedtune.encoders import load_encoder
-        from embedtune.tuners.base import Budget
+        from embedtune.training.budget import Budget
         from embedtune.tuners.ladders import LADDERS
         from embedtune.weights.asked import Asked
 

@@ -13,7 +13,7 @@ import torch
 from embedtune.artifact.probes import uncached
 from embedtune.encoders.transformer import TransformerEncoder
 from embedtune.errors import UserError
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.weights import flow
 from embedtune.weights import methods as settings
 from embedtune.weights import train as loop

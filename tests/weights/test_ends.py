@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from embedtune.encoders import load_encoder
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.weights import train as loop
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.methods import Full, Layers, Method

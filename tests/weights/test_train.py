@@ -20,7 +20,7 @@ import torch
 
 import embedtune
 from embedtune.errors import ArtifactError, UserError
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.methods import Full, Layers, Method
 from embedtune.weights.plan import Interrupted, TooLittleTime, Trained, schedule
@@ -205,7 +205,7 @@ from pathlib import Path
 from embedtune.collect import collect
 from embedtune.data import read
 from embedtune.encoders import load_encoder
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.weights.methods import Full
 from embedtune.weights.asked import Asked

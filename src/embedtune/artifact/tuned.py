@@ -14,10 +14,10 @@ from embedtune import manifest as manifests
 from embedtune.artifact.files import read_artifact, write_artifact
 from embedtune.artifact.probes import Probes
 from embedtune.artifact.reference import Reference
+from embedtune.artifact.searched import Documents, Hit, Searched
 from embedtune.errors import ArtifactError, UserError
 from embedtune.folders import new_folder, refuse_existing
 from embedtune.search.coded import coded_top_k
-from embedtune.search.searched import Documents, Hit, Searched
 from embedtune.transforms import Identity
 from embedtune.transforms.codes import Codes, documents_codes, rounding_of
 from embedtune.transforms.pooling import latest_choices, pooled_history

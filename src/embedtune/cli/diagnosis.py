@@ -145,7 +145,7 @@ def _downloaded() -> list[str]:
 
 
 def _cache(problems: list[str]) -> dict[str, Any]:
-    from embedtune.encoders.cache_place import cache_folder, cache_size
+    from embedtune.cache_place import cache_folder, cache_size
 
     folder = cache_folder()
     used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

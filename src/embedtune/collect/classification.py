@@ -13,7 +13,7 @@ from embedtune.data.dataset import Dataset, cells
 from embedtune.data.duplicates import near_duplicates
 from embedtune.errors import DataError
 from embedtune.judging.classified import UNSEEN, Classified
-from embedtune.tuners.items import LabelledItems
+from embedtune.training.items import LabelledItems
 from embedtune.types import Encoder
 
 

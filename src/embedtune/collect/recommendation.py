@@ -13,7 +13,7 @@ from embedtune.collect.encode import Progress, encode, items_of
 from embedtune.data.dataset import Dataset
 from embedtune.errors import DataError
 from embedtune.judging.recommended import Recommended
-from embedtune.tuners.interactions import Interactions
+from embedtune.training.interactions import Interactions
 from embedtune.types import Encoder, Vectors
 
 METRICS = ("recall@20", "ndcg@10", "recall@10", "mrr@10")

@@ -14,8 +14,8 @@ from embedtune.data.titles import titles
 from embedtune.encoders.pace import Pace, Unfinished, paced
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.verdict import FEWEST
-from embedtune.tuners.base import Budget
-from embedtune.tuners.pseudo import PseudoQueries
+from embedtune.training.budget import Budget
+from embedtune.training.pseudo import PseudoQueries
 from embedtune.types import Encoder
 
 MOST = 4000

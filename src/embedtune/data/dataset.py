@@ -18,12 +18,14 @@ from scipy.sparse import csr_matrix
 
 from embedtune.data.images import ImagePath
 from embedtune.data.problems import Problem
-from embedtune.data.slices import PREFIX
 from embedtune.files import sha256_file
 
 Task = Literal["retrieval", "classification", "similarity", "recommendation"]
 
 _PLACE: dict[str, pa.DataType] = {"file": pa.string(), "line": pa.int64()}
+
+SLICE = "slice:"
+"""Start of the names of columns that a user wants results by, beside the tables' own columns."""
 
 ITEMS = pa.schema({"id": pa.string(), "text": pa.string(), **_PLACE})
 """Schema of queries and of documents; classification adds ``label`` and ``split``.
@@ -252,7 +254,7 @@ class Dataset:
         if len(self.taught):
             parts.append((self.taught, ("query", "document", "logit")))
         for table, columns in parts:
-            sliced = [name for name in table.column_names if name.startswith(PREFIX)]
+            sliced = [name for name in table.column_names if name.startswith(SLICE)]
             known = [name for name in columns if name in table.column_names]
             kept = table.select([*known, *sliced]).combine_chunks()
             sink = pa.PythonFile(_Hashed(digest), mode="w")  # never held as a whole

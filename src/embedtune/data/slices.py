@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
+from embedtune.data.dataset import SLICE, Dataset
 from embedtune.data.problems import place
 from embedtune.errors import DataError, UserError
-
-if TYPE_CHECKING:
-    from embedtune.data.dataset import Dataset
-
-PREFIX = "slice:"
-"""Start of the names that such columns have in a dataset's tables, beside the tables' own columns."""
 
 MOST = 50
 """Values that a column may have at most."""
@@ -70,7 +65,7 @@ class SliceColumns:
         for name in self.names:
             if name in self.seen:
                 values = [list(self._values[name].get(key, ())) for key in keys]
-                table = table.append_column(PREFIX + name, pa.array(values, pa.list_(pa.string())))
+                table = table.append_column(SLICE + name, pa.array(values, pa.list_(pa.string())))
         return table
 
     def demand(self, where: str) -> None:
@@ -105,13 +100,13 @@ def slice_values(dataset: Dataset, name: str) -> list[list[str]]:
         When the dataset was read without the column, or it has too many values to judge each.
     """
     table: pa.Table = getattr(dataset, TABLES.get(dataset.task, "queries"))
-    if PREFIX + name not in table.column_names:
+    if SLICE + name not in table.column_names:
         raise UserError(
             f"the data was read without the column {name!r}",
             where=dataset.source,
             fix=f"name it when reading: read(..., slices=[{name!r}])",
         )
-    column: list[list[str] | None] = table[PREFIX + name].to_pylist()
+    column: list[list[str] | None] = table[SLICE + name].to_pylist()
     values = [row or [] for row in column]
     if dataset.task == "recommendation":
         users: dict[str, dict[str, None]] = {}

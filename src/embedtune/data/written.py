@@ -251,7 +251,7 @@ class QueryWriter:
         return (asked * self.input_price + answered * self.output_price) / 1e6
 
     def _place(self, page: Page) -> Path:
-        from embedtune.encoders.cache_place import cache_folder
+        from embedtune.cache_place import cache_folder
 
         parts = [self.endpoint, self.model, str(self.count), self._asked(page)]
         name = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()

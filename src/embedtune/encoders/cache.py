@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from embedtune.encoders.cache_place import cache_folder, cache_size, make_room
+from embedtune.cache_place import cache_folder, cache_size, make_room
 from embedtune.encoders.shards import Shards
 from embedtune.errors import DiskFull, UserError
 from embedtune.types import Vectors

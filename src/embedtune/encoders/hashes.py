@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from embedtune.encoders.cache_place import cache_folder
+from embedtune.cache_place import cache_folder
 from embedtune.files import atomic_write, sha256_file
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
-from embedtune.encoders.cache_place import remove, remove_stale
+from embedtune.cache_place import remove, remove_stale
 from embedtune.files import TEMPORARY, atomic_write
 from embedtune.types import Vectors
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from embedtune.encoders.cache_place import cache_folder, cache_size, make_room
+from embedtune.cache_place import cache_folder, cache_size, make_room
 from embedtune.encoders.hashes import file_hash
 from embedtune.encoders.vector_formats import BLOCK, READERS, Source
 from embedtune.errors import DataError, VectorError

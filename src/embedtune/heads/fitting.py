@@ -16,9 +16,9 @@ from embedtune.judging.classified import Classified
 from embedtune.judging.logistic import STRENGTH, Logistic, fit_logistic
 from embedtune.judging.problem import Round
 from embedtune.judging.voting import Voters
+from embedtune.training.budget import Budget
+from embedtune.training.items import LabelledItems
 from embedtune.transforms import Identity, Linear
-from embedtune.tuners.base import Budget
-from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.leading import leading_axes
 from embedtune.types import Transform
 

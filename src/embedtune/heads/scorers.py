@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 
 from embedtune.judging.logistic import Logistic
 from embedtune.judging.voting import Voters
-from embedtune.tuners.items import LabelledItems
+from embedtune.training.items import LabelledItems
 from embedtune.types import Vectors
 
 Values = NDArray[np.float64]

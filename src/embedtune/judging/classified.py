@@ -18,8 +18,8 @@ from embedtune.judging.problem import Plain, Round
 from embedtune.judging.voting import MEASURES, average_precision, chosen_classes, vote
 from embedtune.mapped import gather
 from embedtune.memory import at_most
+from embedtune.training.items import LabelledItems
 from embedtune.transforms.blocks import unit_length
-from embedtune.tuners.items import LabelledItems
 from embedtune.types import Similarity, Transform, Vectors
 
 Rows = NDArray[np.int64]

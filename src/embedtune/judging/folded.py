@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from embedtune.judging.keeping import Held, Keep
 from embedtune.judging.problem import AT_ONCE, Problem, Rows, Scores
 from embedtune.memory import is_limited
+from embedtune.training.budget import Budget, OutOfTime
+from embedtune.training.threads import at_once, spread
 from embedtune.transforms import Identity, then
-from embedtune.tuners.base import Budget, OutOfTime, Tuner
-from embedtune.tuners.threads import at_once, spread
+from embedtune.tuners.base import Tuner
 from embedtune.types import Transform
 
 Mask = NDArray[np.bool_]
@@ -198,7 +199,7 @@ class Folded:
     def each(self, job: Callable[[int], T], count: int, ended: Event) -> Generator[tuple[int, T]]:
         """Do the jobs 0 to ``count``, fits of this problem, and give each number and result once it is there.
 
-        Several at the same time, unless they need much memory; see :func:`~embedtune.tuners.threads.spread`.
+        Several at the same time, unless they need much memory: :func:`~embedtune.training.threads.spread`.
         """
         return ((i, job(i)) for i in range(count)) if self._apart else spread(job, count, ended)
 

@@ -15,8 +15,8 @@ from embedtune.judging.problem import FAR, Round
 from embedtune.mapped import gather, release
 from embedtune.memory import at_most
 from embedtune.search import positive_ranks, top_k
-from embedtune.tuners.base import TuningData
-from embedtune.tuners.pseudo import PseudoQueries
+from embedtune.training.pseudo import PseudoQueries
+from embedtune.training.retrieval import TuningData
 from embedtune.types import Similarity, Transform, Vectors
 
 MAP_AT_ONCE = 256 * 2**20

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from embedtune.judging.logistic_descent import descend
+from embedtune.training.budget import Budget
+from embedtune.training.items import LabelledItems
 from embedtune.transforms.blocks import unit_length
-from embedtune.tuners.base import Budget
-from embedtune.tuners.items import LabelledItems
 from embedtune.types import Vectors
 
 Values = NDArray[np.float64]

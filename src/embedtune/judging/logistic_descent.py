@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.tuners.base import Budget
-from embedtune.tuners.threads import one_thread
+from embedtune.training.budget import Budget
+from embedtune.training.threads import one_thread
 from embedtune.types import Vectors
 
 Values = NDArray[np.float64]

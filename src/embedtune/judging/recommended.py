@@ -15,11 +15,11 @@ from embedtune.judging.metrics import evaluate_ranks
 from embedtune.judging.neighbours import among_items
 from embedtune.judging.problem import Plain, Round
 from embedtune.search import positive_ranks, top_k
+from embedtune.training.interactions import Interactions
 from embedtune.transforms.blocks import unit_length
 from embedtune.transforms.by_block import BLOCK, mapped_documents, pooled_histories
 from embedtune.transforms.identity import Identity
 from embedtune.transforms.pooling import pooling_of
-from embedtune.tuners.interactions import Interactions
 from embedtune.types import Similarity, Transform, Vectors
 
 LAST = 0.1

@@ -15,7 +15,7 @@ from embedtune.judging.many import JUDGED, TRAINED
 from embedtune.judging.neighbours import among_items
 from embedtune.judging.problem import Plain, Round
 from embedtune.mapped import gather
-from embedtune.tuners.scored import ScoredPairs
+from embedtune.training.pairs import ScoredPairs
 from embedtune.types import Similarity, Transform, Vectors
 
 FOLDS = 5

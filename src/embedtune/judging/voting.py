@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.search import top_k
-from embedtune.tuners.items import LabelledItems
+from embedtune.training.items import LabelledItems
 from embedtune.types import Vectors
 
 Values = NDArray[np.float64]

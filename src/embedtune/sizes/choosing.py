@@ -19,8 +19,8 @@ from embedtune.judging.problem import Problem
 from embedtune.sizes.asked import Dims, widths
 from embedtune.sizes.making import ways
 from embedtune.sizes.size import LEVEL, Size, size_of
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity, then
-from embedtune.tuners.base import Budget
 from embedtune.tuners.compress import CompressTuner
 from embedtune.types import Transform
 

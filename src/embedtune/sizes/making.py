@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Identity, Linear, then
 from embedtune.transforms.codes import ROUNDINGS
-from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.compress import CompressTuner, rotation, sampled
 from embedtune.types import Transform
 

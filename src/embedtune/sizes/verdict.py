@@ -11,9 +11,9 @@ from embedtune.judging.verdict import Verdict
 from embedtune.sizes.asked import Dims
 from embedtune.sizes.choosing import choose_size
 from embedtune.steps.decision import Clock
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice
-from embedtune.tuners.base import Budget
 from embedtune.types import Transform
 
 

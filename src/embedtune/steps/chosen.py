@@ -12,8 +12,8 @@ from embedtune.judging.many import HEAD
 from embedtune.judging.problem import Problem
 from embedtune.judging.slices import Slices
 from embedtune.judging.verdict import FEWEST
+from embedtune.training.budget import Budget
 from embedtune.tuners.auto import Choice, choose
-from embedtune.tuners.base import Budget
 from embedtune.tuners.ladders import LADDERS
 from embedtune.types import Encoder
 from embedtune.weights.asked import Asked, Reached

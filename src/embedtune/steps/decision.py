@@ -22,9 +22,9 @@ from embedtune.judging.scored import Scored
 from embedtune.judging.slices import held_out, slice_gains
 from embedtune.judging.verdict import BY_CHANCE, FEWEST, ROWS, Decision, Evidence, Verdict, decide
 from embedtune.steps.parts import Sliced, in_every_metric, in_folds, spots_of
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice, Tried
-from embedtune.tuners.base import Budget
 from embedtune.tuners.forecast import forecast
 from embedtune.types import Transform
 

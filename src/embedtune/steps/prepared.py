@@ -17,7 +17,7 @@ from embedtune.judging.verdict import FEWEST
 from embedtune.steps.decision import Clock
 from embedtune.teachers import Teacher
 from embedtune.teachers.teach import Untaught, teach
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.types import Encoder
 
 OTHERWISE = "nothing can be tuned in this run"

@@ -15,7 +15,7 @@ from embedtune.encoders.tokens import reading_lengths
 from embedtune.judging.comparison import Side
 from embedtune.judging.verdict import Verdict
 from embedtune.steps.decision import TOO_FEW, Clock, in_words
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.types import Encoder, Kind
 
 KINDS: tuple[Kind, Kind] = ("document", "query")

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from embedtune.encoders.cache_place import cache_folder
+from embedtune.cache_place import cache_folder
 from embedtune.errors import DiskFull
 from embedtune.stores.base import LIVE, Batch, Nulls
 from embedtune.stores.notes import file_lock, note_file, read_json, write_json

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from embedtune.encoders.cache_place import cache_folder
+from embedtune.cache_place import cache_folder
 from embedtune.errors import StoreError
 from embedtune.files import atomic_write
 

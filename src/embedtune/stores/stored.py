@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from embedtune.cache_place import cache_folder
 from embedtune.data.dataset import Dataset
-from embedtune.encoders.cache_place import cache_folder
 from embedtune.encoders.vector_files import IdVectors
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import DiskFull, StoreError

@@ -29,7 +29,7 @@ from embedtune.search import top_k
 from embedtune.teachers.base import Progress, Rows, Scores, Teacher
 from embedtune.teachers.calibrate import Calibration, calibrate
 from embedtune.teachers.scores_file import ScoresFile
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.types import Encoder, Vectors
 
 LEAST = 0.05

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from embedtune.registry import Entry, Registry
-from embedtune.tuners.base import Budget, Tuner, TuningData
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
+from embedtune.tuners.base import Tuner
 
 TUNERS = Registry(
     "tuner",

@@ -18,9 +18,9 @@ from embedtune.judging.folded import Candidate, Folded, OutOfBudget
 from embedtune.judging.keeping import Keep
 from embedtune.judging.problem import FAR, Problem
 from embedtune.judging.slices import Slices, harmed_slice, held_out
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
-from embedtune.tuners.base import Budget
 from embedtune.types import Transform
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)

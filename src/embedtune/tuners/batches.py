@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.data.negatives import hard_negatives
-from embedtune.tuners.base import TuningData
+from embedtune.training.retrieval import TuningData
 from embedtune.tuners.softmax import Batch
 from embedtune.types import Vectors
 

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.errors import UserError
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
+from embedtune.training.threads import eigh
 from embedtune.transforms import Linear
-from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
 from embedtune.tuners.passes import steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
-from embedtune.tuners.threads import eigh
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float32]

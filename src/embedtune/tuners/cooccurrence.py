@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.mapped import gather, release, scratch
-from embedtune.tuners.base import Budget
-from embedtune.tuners.threads import eigh
+from embedtune.training.budget import Budget
+from embedtune.training.threads import eigh
 from embedtune.types import Vectors
 
 SMALL = 3000

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.errors import UserError
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Identity, ItemDeltas
-from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
 from embedtune.tuners.passes import steps

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.errors import UserError
+from embedtune.training.budget import Budget
+from embedtune.training.items import LabelledItems
+from embedtune.training.threads import eigh
 from embedtune.transforms import Identity, Linear
-from embedtune.tuners.base import Budget
-from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.moments import ROWS, covariance, in_blocks
-from embedtune.tuners.threads import eigh
 
 Matrix = NDArray[np.float64]
 

@@ -10,13 +10,13 @@ import numpy as np
 
 from embedtune.errors import UserError
 from embedtune.mapped import release
+from embedtune.training.budget import Budget
+from embedtune.training.interactions import Interactions
 from embedtune.transforms import Identity, ItemFactors, Pooled, Pooling
 from embedtune.transforms.halves import halved
-from embedtune.tuners.base import Budget
 from embedtune.tuners.content import content_maps
 from embedtune.tuners.cooccurrence import Spectrum, decompose, found
 from embedtune.tuners.held import Held
-from embedtune.tuners.interactions import Interactions
 from embedtune.tuners.next_items import mix, next_item_vectors, pooled_moment
 from embedtune.types import Halves, Transform, Vectors
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from embedtune.judging.curve import Curve, learning_curve
 from embedtune.judging.problem import Rows, Scores
+from embedtune.training.budget import Budget, OutOfTime
 from embedtune.tuners.auto import Choice
-from embedtune.tuners.base import Budget, OutOfTime
 
 SHARES = (0.25, 0.5, 1.0)
 """Shares of the labels that are trained on; of the last the scores are there."""

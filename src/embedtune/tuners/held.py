@@ -13,11 +13,11 @@ from scipy.sparse import csr_matrix, vstack
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.mapped import gather
 from embedtune.search import positive_ranks
+from embedtune.training.budget import Budget
+from embedtune.training.interactions import Interactions
 from embedtune.transforms import Identity, ItemFactors, Pooling
 from embedtune.transforms.by_block import BLOCK, mapped_documents, pooled_histories
-from embedtune.tuners.base import Budget
 from embedtune.tuners.cooccurrence import Spectrum, found
-from embedtune.tuners.interactions import Interactions
 from embedtune.types import Vectors
 
 USERS = 200

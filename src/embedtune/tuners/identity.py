@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Identity
-from embedtune.tuners.base import Budget, TuningData
 
 
 @dataclass(frozen=True, kw_only=True)

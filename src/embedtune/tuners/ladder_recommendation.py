@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from embedtune.judging.folded import Candidate, Folded
+from embedtune.training.interactions import Interactions
 from embedtune.tuners.auto import Tried
 from embedtune.tuners.factors import FactorsTuner, PoolingTuner
-from embedtune.tuners.interactions import Interactions
 
 
 def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:

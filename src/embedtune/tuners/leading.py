@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from embedtune.training.items import LabelledItems
 from embedtune.transforms.blocks import unit_length
-from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.moments import in_blocks
 
 Matrix = NDArray[np.float32]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.tuners.threads import eigh
+from embedtune.training.threads import eigh
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float64]

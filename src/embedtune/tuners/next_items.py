@@ -10,9 +10,9 @@ from scipy.sparse import csr_matrix
 
 from embedtune.mapped import ROWS as SCATTERED
 from embedtune.mapped import gather, release, scratch
+from embedtune.training.interactions import Interactions
 from embedtune.transforms.pooling import Pooling
 from embedtune.tuners.cooccurrence import found
-from embedtune.tuners.interactions import Interactions
 from embedtune.types import Halves, Vectors
 
 BLOCK = 5_000

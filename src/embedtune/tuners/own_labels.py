@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Identity
-from embedtune.tuners.base import Budget, Tuner, TuningData
+from embedtune.tuners.base import Tuner
 from embedtune.types import Transform
 
 

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.errors import UserError
+from embedtune.training.budget import Budget
+from embedtune.training.pairs import ScoredPairs
 from embedtune.transforms import Identity, Linear
-from embedtune.tuners.base import Budget
 from embedtune.tuners.moments import covariance, inverse_root
 from embedtune.tuners.passes import EvenParts, steps
-from embedtune.tuners.scored import ScoredPairs
 from embedtune.tuners.softmax import through_unit, to_unit
 from embedtune.types import Vectors
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, cg
 
 from embedtune.errors import UserError
+from embedtune.training.budget import Budget, OutOfTime
+from embedtune.training.pairs import ScoredPairs
+from embedtune.training.threads import eigh
 from embedtune.transforms import Identity, Linear
-from embedtune.tuners.base import Budget, OutOfTime
 from embedtune.tuners.moments import ROWS, covariance, in_blocks, inverse_root
-from embedtune.tuners.scored import ScoredPairs
-from embedtune.tuners.threads import eigh
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float64]

@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 
 Part = TypeVar("Part", covariant=True)
 

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.linalg import polar
 
 from embedtune.errors import UserError
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Linear
-from embedtune.tuners.base import Budget, TuningData
 
 
 @dataclass(frozen=True, kw_only=True)

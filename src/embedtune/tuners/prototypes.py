@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, hstack
 
 from embedtune.errors import UserError
+from embedtune.training.budget import Budget
+from embedtune.training.items import LabelledItems
+from embedtune.training.threads import one_thread
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners import moments
-from embedtune.tuners.base import Budget
-from embedtune.tuners.items import LabelledItems
 from embedtune.tuners.leading import AXES, along_leading, widened
 from embedtune.tuners.passes import EvenParts, steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
-from embedtune.tuners.threads import one_thread
 from embedtune.types import Vectors
 
 Matrix = NDArray[np.float32]

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Identity, ItemDeltas
-from embedtune.tuners.base import Budget, TuningData
 from embedtune.tuners.nudge import Nudged, nudge_m, nudge_n
 from embedtune.types import Transform
 

@@ -8,7 +8,9 @@ from typing import ClassVar
 import numpy as np
 from scipy.sparse import csr_matrix, vstack
 
-from embedtune.tuners.base import Budget, Tuner, TuningData
+from embedtune.training.budget import Budget
+from embedtune.training.retrieval import TuningData
+from embedtune.tuners.base import Tuner
 from embedtune.types import Transform
 
 

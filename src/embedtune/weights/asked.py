@@ -8,8 +8,8 @@ from typing import Any
 
 from embedtune.collect import Collected
 from embedtune.data.dataset import Dataset
+from embedtune.training.budget import Budget
 from embedtune.tuners.auto import Choice, Ladder
-from embedtune.tuners.base import Budget
 from embedtune.types import Encoder
 
 

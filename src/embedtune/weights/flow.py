@@ -28,9 +28,9 @@ from embedtune.encoders.tokens import reading_lengths
 from embedtune.errors import UserError
 from embedtune.judging.folded import Candidate
 from embedtune.judging.labelled import Labelled
+from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice, Tried, choose, harmed, simplest
-from embedtune.tuners.base import Budget
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.types import Encoder
 from embedtune.weights.asked import Asked, Reached

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Linear
-from embedtune.tuners.base import TuningData
 from embedtune.tuners.linear import LinearTuner
 from embedtune.types import Transform
 

@@ -18,7 +18,7 @@ import torch
 
 from embedtune.errors import UserError
 from embedtune.judging.problem import Scores
-from embedtune.tuners.base import Budget
+from embedtune.training.budget import Budget
 from embedtune.types import Vectors
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.device import wait, worth_compiling

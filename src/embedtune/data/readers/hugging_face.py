@@ -153,7 +153,7 @@ def _label(cell: Any, names: list[str], place: str) -> str | None:
 
 def _image(cell: Any, place: str) -> str | None:
     """Give the path of an image; one that is in the table is written to the cache, named by its content."""
-    from embedtune.encoders.cache_place import cache_folder
+    from embedtune.cache_place import cache_folder
 
     if not isinstance(cell, Mapping):
         return cell if cell is None else str(cell)

@@ -267,7 +267,7 @@ class ApiEncoder:
         return recorded if isinstance(recorded, int) and recorded > 0 else None
 
     def _record(self) -> Path:
-        from embedtune.encoders.cache_place import cache_folder
+        from embedtune.cache_place import cache_folder
 
         return cache_folder() / "models" / f"{self.fingerprint[:32]}.json"
 

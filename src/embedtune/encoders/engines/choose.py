@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from embedtune.encoders.cache_place import cache_folder, cache_size
+from embedtune.cache_place import cache_folder, cache_size
 from embedtune.encoders.engines.table import ENGINES, INT8
 from embedtune.encoders.transformer import TransformerEncoder
 from embedtune.errors import EmbedtuneError, UserError

@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from embedtune.encoders.cache_place import cache_folder, cache_size
+from embedtune.cache_place import cache_folder, cache_size
 from embedtune.encoders.engines.exported import Exported, read_export
 from embedtune.errors import ArtifactError
 from embedtune.folders import new_folder

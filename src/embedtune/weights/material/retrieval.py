@@ -12,8 +12,8 @@ from scipy.sparse import csr_matrix
 from embedtune.data.negatives import hard_negatives
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.problem import Round, Scores
+from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Identity
-from embedtune.tuners.base import TuningData
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
 from embedtune.tuners.softmax import Batch

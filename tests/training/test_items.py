@@ -7,7 +7,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from embedtune.errors import DataError, VectorError
-from embedtune.tuners.items import LabelledItems, few_of_each
+from embedtune.training.items import LabelledItems, few_of_each
 
 X = np.eye(4, dtype=np.float32)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
-from embedtune.tuners import threads as threads_of
-from embedtune.tuners.threads import spread
+from embedtune.training import threads as threads_of
+from embedtune.training.threads import spread
 
 
 @pytest.mark.parametrize("width", [1, 7, 40])

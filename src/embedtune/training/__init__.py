@@ -1,0 +1,1 @@
+"""What tuners are fitted to, a task a file, and how long and with how many threads they may work."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from threading import Event
 from typing import cast
 
 import numpy as np
@@ -110,25 +111,41 @@ def _tried(
     nested: bool,
 ) -> list[Size]:
     """Judge every kind of every number of dimensions, the largest first, as long as there is time."""
-    inner = Budget(budget.deadline)
     mapped = [_mapped(folded.problem, map_) for map_ in maps]
     full = np.concatenate([_score(one, Identity(), folded, i) for i, one in enumerate(mapped)])
     sizes: list[Size] = []
     for number, width in enumerate(tried):
         budget.tell("smaller vectors", number, len(tried))
-        columns: dict[tuple[str, str], list[NDArray[np.float64]]] = {}
-        for i, one in enumerate(mapped):
-            data = one.training(folded.rounds[i].train)
-            for how, kind, map_ in ways(data, width, distil, seed + i, inner, nested):
-                columns.setdefault((how, kind), []).append(_score(one, map_, folded, i))
+        found = _in_folds(folded, mapped, width, distil, seed, budget, nested)
         if budget.left <= 0:
             break
-        sizes += [
-            replace(_judged(width, kind, np.concatenate(column), full, folded, seed), how=how)
-            for (how, kind), column in columns.items()
-        ]
+        for how, kind in found[0]:
+            column = np.concatenate([one[how, kind] for one in found])
+            sizes.append(replace(_judged(width, kind, column, full, folded, seed), how=how))
     budget.tell("smaller vectors", len(tried), len(tried))
     return sorted(sizes, key=lambda one: (-one.bytes, -one.dims))
+
+
+def _in_folds(
+    folded: Folded,
+    mapped: Sequence[Labelled],
+    width: int,
+    distil: float,
+    seed: int,
+    budget: Budget,
+    nested: bool,
+) -> list[dict[tuple[str, str], NDArray[np.float64]]]:
+    """Give the scores of what each fold holds out, by every way and kind of a number of dimensions."""
+    ended = Event()
+    inner = Budget(budget.deadline, ended=ended)
+
+    def scored(i: int) -> dict[tuple[str, str], NDArray[np.float64]]:
+        data = mapped[i].training(folded.rounds[i].train)
+        made = ways(data, width, distil, seed + i, inner, nested)
+        return {(how, kind): _score(mapped[i], map_, folded, i) for how, kind, map_ in made}
+
+    found = dict(folded.each(scored, len(mapped), ended))
+    return [found[i] for i in range(len(mapped))]
 
 
 def _smallest(sizes: Sequence[Size], most_bytes: int | None) -> int:

@@ -18,5 +18,9 @@ class Tuner(Protocol):
     """``"vectors"``, or ``"weights"`` for tuners that change the model itself."""
 
     def fit(self, train: Any, *, seed: int = 0, budget: Budget | None = None) -> Transform:
-        """Give the fitted transform, at full strength; ``train`` is what the task's problem gives."""
+        """Give the fitted transform, at full strength; ``train`` is what the task's problem gives.
+
+        Several folds are fitted in threads at the same time: a tuner keeps nothing from one fit to the next,
+        and draws from a generator of its own, never from a global one.
+        """
         ...

@@ -158,7 +158,8 @@ def test_a_candidate_on_top_of_another() -> None:
     np.testing.assert_allclose(full.parts[1].deltas, whole.parts[1].deltas * 2, rtol=1e-5)
 
 
-def test_no_time_is_told_at_the_first_fold() -> None:
+def test_no_time_is_told_at_the_first_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     folded = Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0)
     fits: list[int] = []
     candidate = Candidate("ridge", Watched(fits))

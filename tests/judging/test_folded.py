@@ -182,7 +182,9 @@ class Watched(RidgeTuner):
         return super().fit(train, seed=seed, budget=budget)
 
 
-@pytest.mark.parametrize(("size", "limit"), [(0, None), (AT_ONCE + 1, None), (0, "8GB")])
+@pytest.mark.parametrize(
+    ("size", "limit"), [(0, None), (AT_ONCE // 2, None), (AT_ONCE // 2 + 1, None), (0, "8GB")]
+)
 def test_folds_have_threads_of_their_own_where_they_need_little_memory(
     size: int, limit: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +197,7 @@ def test_folds_have_threads_of_their_own_where_they_need_little_memory(
         Folded(labelled_of(REPEATED), metric="ndcg@10", seed=0).run(Candidate("r", Watched(fits)), Budget())
 
     run(memory=limit)
-    assert (threading.get_ident() in fits) == (size > AT_ONCE or limit is not None)
+    assert (threading.get_ident() in fits) == (size > AT_ONCE // 2 or limit is not None)
 
 
 def test_maps_are_the_same_on_any_number_of_cores(monkeypatch: pytest.MonkeyPatch) -> None:

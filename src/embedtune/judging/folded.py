@@ -16,7 +16,7 @@ from embedtune.judging.keeping import Held, Keep
 from embedtune.judging.problem import AT_ONCE, Problem, Rows, Scores
 from embedtune.memory import is_limited
 from embedtune.training.budget import Budget, OutOfTime
-from embedtune.training.threads import at_once, spread
+from embedtune.training.threads import MOST, at_once, spread
 from embedtune.transforms import Identity, then
 from embedtune.tuners.base import Tuner
 from embedtune.types import Transform
@@ -133,7 +133,8 @@ class Folded:
             for name in names
         }
         self._large: bool = getattr(problem, "large_maps", False)
-        self._apart = self._large or problem.size > AT_ONCE or is_limited()
+        fit = 1 if self._large or is_limited() else AT_ONCE // max(problem.size, 1)
+        self._most = min(max(fit, 1), MOST)
         self._last = 0.0  # seconds that a last fit, of what has been tried, takes
         self.base: Scores = _joined([self.score(Identity(), i) for i in range(len(self.rounds))], float)
 
@@ -187,7 +188,7 @@ class Folded:
             for i, fold in folds:
                 found[i] = fold
                 budget.tell(stage, len(found), total)
-                done = max(len(found), 1 if self._apart else at_once(total))  # counting those under way
+                done = max(len(found), at_once(total, self._most))  # counting those under way
                 spent, left = time.monotonic() - started, total - len(found)
                 last = sum(one.seconds for one in found.values()) / len(found) if self._large else 0.0
                 if fold.late or (left and spent / done * left + last > budget.left):
@@ -201,7 +202,9 @@ class Folded:
 
         Several at the same time, unless they need much memory: :func:`~embedtune.training.threads.spread`.
         """
-        return ((i, job(i)) for i in range(count)) if self._apart else spread(job, count, ended)
+        if self._most == 1:
+            return ((i, job(i)) for i in range(count))
+        return spread(job, count, ended, self._most)
 
     def _fold(self, candidate: Candidate, i: int, budget: Budget) -> _Fold:
         """Fit the candidate in round ``i`` and score what that holds out."""

@@ -30,7 +30,7 @@ SMALL = 2**27
 T = TypeVar("T")
 
 
-def spread(job: Callable[[int], T], count: int, ended: Event) -> Generator[tuple[int, T]]:
+def spread(job: Callable[[int], T], count: int, ended: Event, most: int = MOST) -> Generator[tuple[int, T]]:
     """Do the jobs 0 to ``count``, several at the same time, and give each number and result once it is there.
 
     BLAS works with one thread meanwhile, on one core too: results are the same on any number.
@@ -44,12 +44,14 @@ def spread(job: Callable[[int], T], count: int, ended: Event) -> Generator[tuple
     ended : threading.Event
         Is set where the rest is no longer wanted: this was closed, a job has failed, or it is interrupted.
         Jobs that have begun should then end, as they are waited for.
+    most : int
+        Jobs at the same time.
     """
     with one_thread():
-        if at_once(count) <= 1:
+        if at_once(count, most) <= 1:
             yield from ((i, job(i)) for i in range(count))
             return
-        with ThreadPoolExecutor(at_once(count), "spread") as pool:
+        with ThreadPoolExecutor(at_once(count, most), "spread") as pool:
             waiting = {pool.submit(copy_context().run, job, i): i for i in range(count)}
             try:
                 for done in as_completed(waiting):
@@ -59,8 +61,8 @@ def spread(job: Callable[[int], T], count: int, ended: Event) -> Generator[tuple
                 ended.set()
 
 
-def at_once(count: int) -> int:
-    """Give how many of ``count`` jobs :func:`spread` does at the same time.
+def at_once(count: int, most: int = MOST) -> int:
+    """Give how many of ``count`` jobs :func:`spread` does at the same time, at ``most``.
 
     As many as there are cores that this process may use, or as ``OMP_NUM_THREADS`` says.
     """
@@ -69,7 +71,7 @@ def at_once(count: int) -> int:
         cores = int(said)
     else:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(count, cores, MOST)
+    return min(count, cores, most)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from embedtune.types import Similarity, Transform, Vectors
 FAR = "far"
 """Metric of problems that tell wrong labels: 1 where a row's label ranks as by chance, else 0."""
 
-AT_ONCE = 512 * 2**20
+AT_ONCE = 256 * 2**20
 """Bytes of vectors, a fold's times the folds, up to which several folds are fitted at the same time."""
 
 Rows = NDArray[np.int64]

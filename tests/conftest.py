@@ -7,9 +7,12 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from slow_encoder import FakeClock
+
+if TYPE_CHECKING:
+    from slow_encoder import FakeClock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests use no network
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -147,6 +150,8 @@ def make_tiny_model(
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
     """Give a clock that only a slow encoder moves; texts are encoded ten at a time."""
+    from slow_encoder import FakeClock  # here, as numpy must not be loaded before the threads are set
+
     made = FakeClock()
     monkeypatch.setattr(time, "monotonic", made)
     monkeypatch.setattr("embedtune.encoders.cached.CHUNK_TEXTS", 10)

@@ -10,6 +10,7 @@ import pytest
 from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from embedtune.training import threads as threads_of
+from embedtune.training.budget import Budget
 from embedtune.training.threads import spread
 
 
@@ -48,14 +49,13 @@ def test_every_job_is_done_with_one_thread_of_the_blas(cores: str, monkeypatch: 
     monkeypatch.setenv("OMP_NUM_THREADS", cores)
     said = ContextVar("said", default="nothing")
     said.set("something")
-    ended = Event()
 
-    def job(i: int) -> tuple[int, set[int], str]:
+    def job(i: int, within: Budget) -> tuple[int, set[int], str]:
         return i * i, threads(), said.get()
 
     with threadpool_limits(2, user_api="blas"):
         before = threads()
-        found = dict(spread(job, 7, ended))
+        found = dict(spread(job, 7, Budget()))
         assert threads() == before
     assert found == {i: (i * i, {1}, "something") for i in range(7)}
 
@@ -63,7 +63,7 @@ def test_every_job_is_done_with_one_thread_of_the_blas(cores: str, monkeypatch: 
 def test_jobs_are_done_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     together = Barrier(3, timeout=30)  # a job passes only beside two others
-    assert len(dict(spread(lambda i: together.wait() >= 0, 3, Event()))) == 3
+    assert len(dict(spread(lambda i, within: together.wait() >= 0, 3, Budget()))) == 3
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -71,24 +71,25 @@ def test_what_is_no_longer_wanted_ends_or_is_never_begun(
     fails: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    ended, begun = Event(), []
+    begun: list[Event] = []
 
-    def job(i: int) -> None:
-        begun.append(i)
+    def job(i: int, within: Budget) -> None:
+        begun.append(within.ended)
         if i > 0:
-            assert ended.wait(30)
+            assert within.ended.wait(30)
+            assert within.left == 0
         elif fails:
             raise ValueError("no")
 
-    jobs = spread(job, 50, ended)
+    jobs = spread(job, 50, Budget())
     if fails:
         with pytest.raises(ValueError, match="no"):
             next(jobs)
     else:
         assert next(jobs) == (0, None)
-        assert not ended.is_set()
+        assert not begun[0].is_set()
         jobs.close()
-    assert ended.is_set()
+    assert begun[0].is_set()
     assert len(begun) <= 4
 
 

@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field
-from threading import Event
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedtune.judging.keeping import Held, Keep
-from embedtune.judging.problem import AT_ONCE, Problem, Rows, Scores
+from embedtune.judging.problem import Problem, Rows, Scores
 from embedtune.memory import is_limited
 from embedtune.training.budget import Budget, OutOfTime
 from embedtune.training.threads import MOST, at_once, spread
@@ -23,6 +23,9 @@ from embedtune.types import Transform
 
 Mask = NDArray[np.bool_]
 T = TypeVar("T")
+
+AT_ONCE = 256 * 2**20
+"""Bytes of vectors, a fold's times the folds, up to which several folds are fitted at the same time."""
 
 
 class OutOfBudget(Exception):
@@ -179,12 +182,10 @@ class Folded:
         """
         stage, total = f"try {candidate.name}", len(self.rounds)
         deadline = None if budget.deadline is None else budget.deadline - self._last
-        ended, started = Event(), time.monotonic()
-        inner = Budget(deadline, ended=ended)
+        started, last = time.monotonic(), 0.0
         found: dict[int, _Fold] = {}
-        last = 0.0
         budget.tell(stage, 0, total)
-        with closing(self.each(lambda i: self._fold(candidate, i, inner), total, ended)) as folds:
+        with closing(self.each(partial(self._fold, candidate), total, Budget(deadline))) as folds:
             for i, fold in folds:
                 found[i] = fold
                 budget.tell(stage, len(found), total)
@@ -197,14 +198,14 @@ class Folded:
         candidate.fitted = [found[i].fitted for i in range(total)]
         candidate.scores = np.concatenate([found[i].scores for i in range(total)], axis=1)
 
-    def each(self, job: Callable[[int], T], count: int, ended: Event) -> Generator[tuple[int, T]]:
+    def each(self, job: Callable[[int, Budget], T], count: int, budget: Budget) -> Generator[tuple[int, T]]:
         """Do the jobs 0 to ``count``, fits of this problem, and give each number and result once it is there.
 
         Several at the same time, unless they need much memory: :func:`~embedtune.training.threads.spread`.
         """
         if self._most == 1:
-            return ((i, job(i)) for i in range(count))
-        return spread(job, count, ended, self._most)
+            return ((i, job(i, Budget(budget.deadline))) for i in range(count))
+        return spread(job, count, budget, self._most)
 
     def _fold(self, candidate: Candidate, i: int, budget: Budget) -> _Fold:
         """Fit the candidate in round ``i`` and score what that holds out."""

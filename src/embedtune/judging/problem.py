@@ -14,9 +14,6 @@ from embedtune.types import Similarity, Transform, Vectors
 FAR = "far"
 """Metric of problems that tell wrong labels: 1 where a row's label ranks as by chance, else 0."""
 
-AT_ONCE = 256 * 2**20
-"""Bytes of vectors, a fold's times the folds, up to which several folds are fitted at the same time."""
-
 Rows = NDArray[np.int64]
 Scores = NDArray[np.float64]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from threading import Event
 from typing import cast
 
 import numpy as np
@@ -136,15 +135,13 @@ def _in_folds(
     nested: bool,
 ) -> list[dict[tuple[str, str], NDArray[np.float64]]]:
     """Give the scores of what each fold holds out, by every way and kind of a number of dimensions."""
-    ended = Event()
-    inner = Budget(budget.deadline, ended=ended)
 
-    def scored(i: int) -> dict[tuple[str, str], NDArray[np.float64]]:
+    def scored(i: int, within: Budget) -> dict[tuple[str, str], NDArray[np.float64]]:
         data = mapped[i].training(folded.rounds[i].train)
-        made = ways(data, width, distil, seed + i, inner, nested)
+        made = ways(data, width, distil, seed + i, within, nested)
         return {(how, kind): _score(mapped[i], map_, folded, i) for how, kind, map_ in made}
 
-    found = dict(folded.each(scored, len(mapped), ended))
+    found = dict(folded.each(scored, len(mapped), budget))
     return [found[i] for i in range(len(mapped))]
 
 

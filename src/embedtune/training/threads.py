@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from embedtune.training.budget import Budget
+
 MOST = 4
 """Jobs that are done at the same time, at most: each needs memory of its own."""
 
@@ -30,7 +32,9 @@ SMALL = 2**27
 T = TypeVar("T")
 
 
-def spread(job: Callable[[int], T], count: int, ended: Event, most: int = MOST) -> Generator[tuple[int, T]]:
+def spread(
+    job: Callable[[int, Budget], T], count: int, budget: Budget, most: int = MOST
+) -> Generator[tuple[int, T]]:
     """Do the jobs 0 to ``count``, several at the same time, and give each number and result once it is there.
 
     BLAS works with one thread meanwhile, on one core too: results are the same on any number.
@@ -38,21 +42,24 @@ def spread(job: Callable[[int], T], count: int, ended: Event, most: int = MOST) 
     Parameters
     ----------
     job : callable
-        Runs in a thread, with this thread's context variables. What it raises is raised here.
+        Runs in a thread, with this thread's context variables. What it raises is raised here. It is given
+        its number and a budget, of which nothing is left either once the rest is no longer wanted: this was
+        closed, a job has failed, or it is interrupted. It should then end, as it is waited for.
     count : int
         How many jobs there are.
-    ended : threading.Event
-        Is set where the rest is no longer wanted: this was closed, a job has failed, or it is interrupted.
-        Jobs that have begun should then end, as they are waited for.
+    budget : Budget
+        When to stop; whom it tells is told nothing by the jobs.
     most : int
         Jobs at the same time.
     """
+    ended = Event()
+    within = Budget(budget.deadline, ended=ended)
     with one_thread():
         if at_once(count, most) <= 1:
-            yield from ((i, job(i)) for i in range(count))
+            yield from ((i, job(i, within)) for i in range(count))
             return
         with ThreadPoolExecutor(at_once(count, most), "spread") as pool:
-            waiting = {pool.submit(copy_context().run, job, i): i for i in range(count)}
+            waiting = {pool.submit(copy_context().run, job, i, within): i for i in range(count)}
             try:
                 for done in as_completed(waiting):
                     yield waiting[done], done.result()

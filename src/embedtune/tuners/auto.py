@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,11 +130,11 @@ class Choice:
         problem = self.folded.problem
         candidate, unlimited = self.shown.candidate, Budget(progress=budget.progress)
 
-        def whole(_: int) -> Transform:
+        def whole(_: int, __: Budget) -> Transform:
             data = problem.training(problem.everything)
             return candidate.final(data, self.shown.strength, seed, unlimited)
 
-        [(_, fitted)] = self.folded.each(whole, 1, Event())
+        [(_, fitted)] = self.folded.each(whole, 1, unlimited)
         return fitted
 
 

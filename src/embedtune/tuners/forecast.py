@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from threading import Event
 
 import numpy as np
 
@@ -56,11 +55,10 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     made = getattr(folded.problem, "made", None)
     if made is not None:  # there would be as many of those as now
         place[made] = -1
-    candidate, ended = shown.candidate, Event()
-    within = Budget(budget.deadline, ended=ended)
+    candidate = shown.candidate
     jobs = [(share, int(i)) for share in SHARES[:-1] for i in turns]
 
-    def scored(job: int) -> Scores:
+    def scored(job: int, within: Budget) -> Scores:
         share, i = jobs[job]
         within.check()
         train = folded.problem.thinned(folded.rounds[i].train, place < share)
@@ -72,7 +70,7 @@ def forecast(choice: Choice, *, labels: int, seed: int, budget: Budget) -> Curve
     found: dict[int, Scores] = {}
     budget.tell("more labels", 0, len(jobs))
     try:
-        with closing(folded.each(scored, len(jobs), ended)) as results:
+        with closing(folded.each(scored, len(jobs), budget)) as results:
             for job, one in results:
                 found[job] = one
                 budget.tell("more labels", len(found), len(jobs))

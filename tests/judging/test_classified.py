@@ -137,6 +137,17 @@ def test_unseen_classes_are_held_out_whole_and_found_among_each_other() -> None:
     assert p.metrics == ("accuracy", "macro_f1", "map")
 
 
+@pytest.mark.parametrize("count", range(1, 13))
+def test_classes_are_said_to_suffice_for_two_splits_where_they_do(count: int) -> None:
+    p = problem(60, [f"c{i % count}" for i in range(60)])
+    p = Classified(p.items, p.groups, unseen=True)
+    assert p.splits_twice == (count >= 6)
+    for seed in range(5 if p.splits_twice else 0):
+        outer = p.hold_out(0.2, 800, seed)
+        inner = p.take(outer.train).hold_out(0.1, 200, seed + 1)
+        assert min(len(outer.held), len(inner.held), len(inner.train)) > 0
+
+
 def test_unseen_classes_by_hand() -> None:
     # rows 0 and 1 find each other, rows 2 and 3 too; row 4 lies at 0 but has no other of its class
     x = unit(np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, -0.3]]))

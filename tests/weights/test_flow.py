@@ -142,6 +142,19 @@ def test_labels_train_weights(deep_model: Path) -> None:
     assert tuned.predict(["low head itch"]) == ["itch"]
 
 
+def test_few_classes_of_which_others_will_be_asked_for_train_no_weights(deep_model: Path) -> None:
+    data = [
+        {"text": f"{degree} {organ} {said}", "label": degree, "split": split}
+        for split, degrees in {"train": ("high", "low", "strong", "blood"), "test": ("red", "broken")}.items()
+        for degree in degrees
+        for organ in ORGANS
+        for said in ("ache", "weak", "itch", "cold")
+    ]
+    tuned = fine_tune(base_model=str(deep_model), data=data, method="full")
+    assert tuned.verdict.decision.startswith("do not tune")
+    assert "no weights were tuned: too few classes" in tuned.verdict.text()
+
+
 @pytest.mark.usefixtures("quick")
 def test_scores_train_weights(deep_model: Path) -> None:
     rng = np.random.default_rng(0)

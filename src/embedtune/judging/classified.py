@@ -37,6 +37,9 @@ UNSEEN = "unseen classes"
 SINGLE = ("accuracy", "macro_f1", "map", "logreg_accuracy", "logreg_macro_f1")
 MULTI = ("f1", "subset_accuracy", "macro_f1", "map", "logreg_f1", "logreg_macro_f1")
 
+SPLIT_TWICE = 6
+"""Classes from which some can be held out twice, two at least each time and from no fewer than four."""
+
 
 @dataclass(frozen=True)
 class Classified(Plain):
@@ -114,6 +117,11 @@ class Classified(Plain):
         """Names of the metrics; the first is the one that candidates are chosen by."""
         known = SINGLE if self.single else MULTI
         return tuple(name for name in known if not name.startswith("logreg_")) if self.unseen else known
+
+    @property
+    def splits_twice(self) -> bool:
+        """Whether :meth:`hold_out` can be asked again of what it leaves; not where classes are very few."""
+        return not self.unseen or int(self._first_classes().max(initial=-1)) + 1 >= SPLIT_TWICE
 
     @property
     def everything(self) -> Rows:
@@ -198,8 +206,7 @@ class Classified(Plain):
 
     def _rounds_by_class(self, seed: int) -> list[Round]:
         """Hold out a fifth of the classes at a time, at least two; an item goes with its first class."""
-        starts = np.minimum(self.items.labels.indptr[:-1], max(self.items.labels.nnz - 1, 0))
-        _, own = np.unique(self.items.labels.indices[starts], return_inverse=True)
+        own = self._first_classes()
         count = int(own.max()) + 1
         parts = min(5, count // 2)
         part = (np.random.default_rng(seed).permutation(count) % max(parts, 1))[own]
@@ -210,6 +217,11 @@ class Classified(Plain):
             one = Round(np.flatnonzero(part != turn), held, {UNSEEN: everyone}, everyone)
             made.append(self._few(one, seed))
         return made
+
+    def _first_classes(self) -> Rows:
+        """Give the number of each item's first class, (n,), from 0 and without gaps."""
+        starts = np.minimum(self.items.labels.indptr[:-1], max(self.items.labels.nnz - 1, 0))
+        return np.asarray(np.unique(self.items.labels.indices[starts], return_inverse=True)[1])
 
     def _small(self) -> NDArray[np.bool_] | None:
         """Whether each item is of the rarer half of the classes; None where they are of like sizes."""

@@ -103,6 +103,8 @@ def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached
     one = method or _cheapest(asked)
     if one is None:
         return None
+    if not getattr(asked.pool, "splits_twice", True):
+        return "no weights were tuned: too few classes to hold some out of training and of choosing"
     from embedtune.weights.flow import tune_weights
 
     return tune_weights(one, asked, choice)

@@ -17,6 +17,9 @@ from embedtune.errors import ArtifactError, DataError, ModelNotFound, UserError
 from embedtune.steps.asked import seconds
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
+from embedtune.tuners.discriminant import DiscriminantTuner
+from embedtune.tuners.ridge import RidgeTuner
+from embedtune.weights.methods import Full
 
 D = 12
 TOO_FEW = "do not tune: too few labels to tell"
@@ -222,6 +225,19 @@ def hashes(folder: Path) -> dict[str, str]:
     }
 
 
+def test_a_method_may_come_with_its_own_settings(turned: World, tmp_path: Path) -> None:
+    data = {"base_model": turned.model, "data": turned.rows(HALF), "force": True}
+    plain, same = (fine_tune(**data, method=method) for method in ("ridge", RidgeTuner()))
+    assert np.array_equal(plain.transform.query, same.transform.query)
+    other = fine_tune(**data, method=RidgeTuner(penalty=1.0))
+    assert other.verdict.method == "ridge"
+    assert not np.array_equal(plain.transform.query, other.transform.query)
+    other.save(tmp_path / "out")
+    settings = embedtune.load(tmp_path / "out").settings
+    assert (settings["method"], settings["method_settings"]) == ("ridge", {"penalty": 1.0})
+    assert "method_settings" not in plain.settings
+
+
 def test_two_runs_give_the_same_bytes(turned: World, tuned: Tuned, tmp_path: Path) -> None:
     again = fine_tune(base_model=turned.model, data=turned.rows(HALF))
     first, second = (hashes(one.save(tmp_path / str(i))) for i, one in enumerate((tuned, again)))
@@ -333,6 +349,10 @@ def test_progress_names_the_stages(turned: World) -> None:
     [
         ({"metric": "ndgc@10"}, "did you mean 'ndcg'"),
         ({"method": "linaer"}, "did you mean 'linear'"),
+        ({"method": RidgeTuner}, "is no method; give a name such as 'linear'"),
+        ({"method": 3}, "3 is no method"),
+        ({"method": DiscriminantTuner()}, "method 'discriminant' is not for retrieval"),
+        ({"method": Full(), "layers": 2}, "layers are among the settings of 'full'"),
         ({"budget": "soon"}, "budget 'soon'"),
         ({"budget": 0}, "budget 0"),
         ({"test": "holdout"}, "neither a split of the data nor a file"),

@@ -28,7 +28,14 @@ from embedtune.judging.slices import slices_of
 from embedtune.judging.verdict import Verdict
 from embedtune.memory import check_memory, give_back, limited
 from embedtune.sizes import Dims, checked_dims, widths, with_sizes
-from embedtune.steps.asked import check_method, check_metric, check_slices, seconds
+from embedtune.steps.asked import (
+    check_method,
+    check_metric,
+    check_slices,
+    name_of,
+    seconds,
+    settings_in,
+)
 from embedtune.steps.chosen import Chosen, choose_of_all
 from embedtune.steps.decision import Clock, bounds, classifier, judge
 from embedtune.steps.parts import Sliced
@@ -38,7 +45,9 @@ from embedtune.steps.unencoded import without_vectors
 from embedtune.teachers import open_teacher
 from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
+from embedtune.tuners.base import Tuner
 from embedtune.types import Encoder
+from embedtune.weights.methods_base import Method
 from embedtune.weights.processes import join
 from embedtune.weights.reach import check_base, check_checkpoint, rung_of, with_distil
 
@@ -50,7 +59,7 @@ def fine_tune(
     *,
     base_model: str | Encoder | dict[str, Any],
     data: Any,
-    method: str = "auto",
+    method: str | Tuner | Method = "auto",
     budget: str | float | None = None,
     test: str = HELD_OUT,
     seed: int = 0,
@@ -85,10 +94,11 @@ def fine_tune(
         ``{"queries": (ids, array), "documents": (ids, array)}``.
     data : path, list of dicts, DataFrame, Arrow table or Dataset
         Whatever :func:`embedtune.data.read` reads.
-    method : str
+    method : str, Tuner or Method
         ``"auto"`` tries several and chooses; or the name of one, see :data:`embedtune.tuners.TUNERS`
         for those that map vectors, and :data:`embedtune.weights.RUNGS` for those that change the
-        model's weights. ``"auto"`` changes weights only where a budget is given and suffices.
+        model's weights; or one with settings of its own, ``LinearTuner(sides="both")`` or
+        ``Full(passes=3)``. ``"auto"`` changes weights only where a budget is given and suffices.
     budget : str or float, optional
         Time for everything: ``"10m"``, ``"90s"``, or seconds. Without one, as long as it takes. Where it ends
         before the texts have vectors the base is kept, and another run goes on with the cache.
@@ -175,13 +185,14 @@ def fine_tune(
     join()
     started = time.monotonic()
     limit = Budget(None if budget is None else started + seconds(budget), progress)
+    named = name_of(method)
     rung = rung_of(method, layers)  # an unknown method is told before any work
     rung = with_distil(rung, distil, taught=teacher is not None)
     kept = None if checkpoint is None else Path(checkpoint).expanduser()
     check_checkpoint(kept, weights=rung is not None or budget is not None, resume=resume)
     keep, dims, slices = checked_share(keep), checked_dims(dims, most_bytes), as_names(slices)
     if rung is not None and keep is not None:
-        what = f"keep is for maps, and method {method!r} tunes weights"
+        what = f"keep is for maps, and method {named!r} tunes weights"
         raise UserError(what, fix="leave one of them out")
     clock = Clock(started)
     knows = None if teacher is None else open_teacher(teacher)
@@ -209,9 +220,10 @@ def fine_tune(
         rung = replace(rung, matryoshka=tuple(dict.fromkeys([encoder.dimension, *narrower])))
     settings = partial(
         settings_of,
-        method=method,
+        method=named,
         test=test,
         force=force,
+        method_settings=settings_in(method),
         slices=list(slices),
         keep=keep,
         same_at=same_at,
@@ -232,7 +244,7 @@ def fine_tune(
             clock=clock,
             teacher=knows,
             queries=queries,
-            scores_serve=bool(distil),
+            scores_serve=rung is not None and rung.distil > 0,
             climbing=method == "auto" or rung is not None,
             keeping=keep is not None,
         )

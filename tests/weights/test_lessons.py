@@ -61,13 +61,15 @@ def test_the_scores_of_a_teacher_are_part_of_a_steps_loss(asked: Any) -> None:
     given = replace(given, pool=pool)
     round_ = pool.hold_out(0.2, 800, 0)
     losses = {}
-    for distil in (0.0, 0.5, 1.0):
-        method = Full(distil=distil, candidates=6)
+    for distil, by in ((0.0, "softmax"), (0.5, "softmax"), (1.0, "softmax"), (1.0, "margins")):
+        method = Full(distil=distil, distil_by=by, candidates=6)
         material, tower = material_of(method, given, round_), tower_of(method, given.encoder)
         tower.read(material.texts, Path())
         step = material.steps(0)[0]()
         with torch.no_grad():
-            losses[distil] = float(step.loss(tower(step.rows)))
+            losses[distil, by] = float(step.loss(tower(step.rows)))
+    assert losses.pop((1.0, "margins")) == pytest.approx(0.0, abs=1e-4)
+    losses = {distil: loss for (distil, _), loss in losses.items()}
     assert losses[1.0] == pytest.approx(0.0, abs=1e-4)
     assert losses[0.0] > 0.5
     assert losses[0.5] == pytest.approx(losses[0.0] / 2, rel=1e-3)
@@ -131,7 +133,10 @@ def test_where_tuned_weights_are_refused_the_bases_vectors_are_made_smaller(
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_teacher_joins_the_training_of_weights(deep_model: Path, rows: list[dict[str, str]]) -> None:
+@pytest.mark.parametrize("by", ["softmax", "margins"])
+def test_a_teacher_joins_the_training_of_weights(
+    deep_model: Path, rows: list[dict[str, str]], by: str
+) -> None:
     """Half of the training labels are withheld; the teacher knows them."""
     dataset = read(rows)
     judged = dataset.qrels.to_pylist()
@@ -140,7 +145,8 @@ def test_a_teacher_joins_the_training_of_weights(deep_model: Path, rows: list[di
     asked = vectors[[one["document"] for one in judged]]
     teacher = {"queries": (dataset.query_texts, asked), "documents": (dataset.document_texts, vectors)}
     fewer = replace(dataset, qrels=dataset.qrels.filter(kept))
-    found = fine_tune(base_model=str(deep_model), data=fewer, method="full", teacher=teacher, distil=0.2)
+    method = Full(distil=0.2, distil_by=by)
+    found = fine_tune(base_model=str(deep_model), data=fewer, method=method, teacher=teacher)
     assert found.verdict.made["labels"] == 110
     assert found.verdict.labels == 110
     assert found.verdict.tuned.overall > found.verdict.base.overall + 0.3
@@ -149,6 +155,7 @@ def test_a_teacher_joins_the_training_of_weights(deep_model: Path, rows: list[di
 def test_what_cannot_follow_scores_is_refused(rows: list[dict[str, str]], deep_model: Path) -> None:
     for given, said in (
         ({"distil": 0.2, "method": "full"}, "and there is no teacher"),
+        ({"method": Full(distil=0.2)}, "and there is no teacher"),
         ({"distil": 0.2, "teacher": str(deep_model)}, "only methods that tune weights follow"),
         (
             {"distil": 2, "method": "full", "teacher": str(deep_model)},
@@ -157,3 +164,5 @@ def test_what_cannot_follow_scores_is_refused(rows: list[dict[str, str]], deep_m
     ):
         with pytest.raises(UserError, match=said):
             fine_tune(base_model=str(deep_model), data=rows, **given)
+    with pytest.raises(UserError, match="distil_by is 'logits'; choose from softmax, margins"):
+        Full(distil_by="logits")

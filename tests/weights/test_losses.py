@@ -10,7 +10,7 @@ import torch
 
 from embedtune.tuners.compress import followed_loss
 from embedtune.tuners.softmax import Batch, softmax_loss
-from embedtune.weights.losses import contrastive, cosent, info_nce, listwise, nested
+from embedtune.weights.losses import contrastive, cosent, info_nce, listwise, margins, nested
 
 
 def test_info_nce_is_the_loss_of_the_adapters() -> None:
@@ -75,6 +75,28 @@ def test_listwise_is_the_loss_that_small_vectors_follow() -> None:
     expected, _ = followed_loss(y, z, full, 2.0)
     loss = listwise(torch.from_numpy(y @ z.T), torch.from_numpy(2.0 * full), 2.0)
     assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_margins_by_hand() -> None:
+    # the teacher is 3 and 1 ahead, the model 2 and 2: ((2 - 3)² + (2 - 1)²) / 2; in the other row 4 and 0
+    logits = torch.tensor([[4.0, 1.0, 3.0], [4.0, 0.0, -math.inf]])
+    similarity = torch.tensor([[0.3, 0.1, 0.1], [0.5, 0.5, 0.9]], requires_grad=True)
+    loss = margins(similarity, logits, 10.0)
+    assert loss.item() == pytest.approx((1 + 16) / 2, rel=1e-5)
+    loss.backward()
+    assert similarity.grad[1].tolist() == pytest.approx([-40, 40, 0], abs=1e-4)
+    heavier = margins(similarity, logits, 10.0, torch.tensor([3.0, 0.5]))
+    assert heavier.item() == pytest.approx((3 * 1 + 0.5 * 16) / 2, rel=1e-5)
+
+
+def test_margins_are_those_of_sentence_transformers() -> None:
+    library = pytest.importorskip("sentence_transformers.sentence_transformer.losses")
+    q, p, n = (torch.from_numpy(x) for x in np.random.default_rng(3).standard_normal((3, 5, 4)))
+    wanted = torch.linspace(-1, 2, 5, dtype=q.dtype)
+    theirs = library.MarginMSELoss(model=None).compute_loss_from_embeddings([q, p, n], wanted)
+    similarity = torch.stack([(q * p).sum(dim=1), (q * n).sum(dim=1)], dim=1)
+    ours = margins(similarity, torch.stack([wanted, torch.zeros_like(wanted)], dim=1), 1.0)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("unit", [True, False])

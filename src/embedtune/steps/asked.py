@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
 
 from embedtune.data.dataset import Dataset
 from embedtune.data.slices import slice_values
@@ -12,7 +15,9 @@ from embedtune.judging.classified import MULTI, SINGLE
 from embedtune.judging.correlation import CORRELATIONS
 from embedtune.judging.metrics import parse_metric
 from embedtune.tuners import TUNERS
+from embedtune.tuners.base import Tuner
 from embedtune.weights import RUNGS
+from embedtune.weights.methods import Method
 
 
 def seconds(budget: str | float) -> float:
@@ -58,12 +63,41 @@ def check_metric(dataset: Dataset, metric: str | None) -> None:
         )
 
 
-def check_method(dataset: Dataset, method: str) -> None:
+def check_method(dataset: Dataset, method: str | Tuner | Method) -> None:
     """Refuse a method that is not for the task, before any work."""
     tables = (TUNERS, RUNGS)
-    if method == "auto" or any(method in t and dataset.task in t.load(method).tasks for t in tables):
+    if isinstance(method, str):
+        fits = method == "auto" or any(method in t and dataset.task in t.load(method).tasks for t in tables)
+    else:
+        fits = dataset.task in method.tasks
+    if fits:
         return
     fitting = [name for table in tables for name in table if dataset.task in table.load(name).tasks]
     raise UserError(
-        f"method {method!r} is not for {dataset.task}", fix=f"choose from auto, {', '.join(fitting)}"
+        f"method {name_of(method)!r} is not for {dataset.task}", fix=f"choose from auto, {', '.join(fitting)}"
     )
+
+
+def name_of(method: str | Tuner | Method) -> str:
+    """Give a method's name.
+
+    Raises
+    ------
+    UserError
+        When it is neither a name nor a method.
+    """
+    if isinstance(method, str):
+        return method
+    if isinstance(method, type) or not isinstance(method, Tuner | Method):
+        raise UserError(
+            f"{method!r} is no method", fix="give a name such as 'linear', or a tuner such as LinearTuner()"
+        )
+    return method.name
+
+
+def settings_in(method: str | Tuner | Method) -> dict[str, Any] | None:
+    """Give the settings of a method that was given with its own, as JSON keeps them; None for a name."""
+    if isinstance(method, str) or not is_dataclass(method):
+        return None
+    found: dict[str, Any] = json.loads(json.dumps(asdict(method), default=repr))
+    return found

@@ -14,6 +14,7 @@ from embedtune.judging.slices import Slices
 from embedtune.judging.verdict import FEWEST
 from embedtune.training.budget import Budget
 from embedtune.tuners.auto import Choice, choose
+from embedtune.tuners.base import Tuner
 from embedtune.tuners.ladders import LADDERS
 from embedtune.types import Encoder
 from embedtune.weights.asked import Asked, Reached
@@ -41,7 +42,7 @@ def choose_of_all(
     encoder: Encoder,
     found: Collected,
     *,
-    method: str,
+    method: str | Tuner | Method,
     rung: Method | None,
     weights_too: bool,
     metric: str,
@@ -62,7 +63,7 @@ def choose_of_all(
         return Chosen(encoder, found, found.train)
     pool, ladder = found.train.pooled(seed), LADDERS[dataset.task]
     choice = None
-    if rung is None:
+    if rung is None and not isinstance(method, Method):
         choice = choose(
             pool,
             ladder=ladder,

@@ -20,6 +20,7 @@ from embedtune.judging.slices import Slices, harmed_slice, held_out
 from embedtune.training.budget import Budget
 from embedtune.transforms import Identity
 from embedtune.tuners import TUNERS
+from embedtune.tuners.base import Tuner
 from embedtune.types import Transform
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)
@@ -142,7 +143,7 @@ def choose(
     problem: Problem,
     *,
     ladder: Ladder,
-    method: str,
+    method: str | Tuner,
     metric: str,
     seed: int,
     budget: Budget,
@@ -157,8 +158,8 @@ def choose(
         The labelled rows, without any that will judge the result.
     ladder : callable
         The task's candidates.
-    method : str
-        ``"auto"`` climbs the ladder; the name of a tuner tries that one alone.
+    method : str or Tuner
+        ``"auto"`` climbs the ladder; a tuner, or the name of one, is tried alone.
     metric : str
         Chosen by its mean over natural traffic, for example ``"ndcg@10"``.
     seed : int
@@ -192,9 +193,10 @@ def choose(
     return Choice(folded, tried, harmless, chosen, stopped)
 
 
-def _single(method: str) -> Iterator[Candidate]:
-    if method != "identity":  # the base is judged anyway
-        yield Candidate(method, TUNERS.load(method)(), STRENGTHS)
+def _single(method: str | Tuner) -> Iterator[Candidate]:
+    tuner: Tuner = TUNERS.load(method)() if isinstance(method, str) else method
+    if tuner.name != "identity":  # the base is judged anyway
+        yield Candidate(method if isinstance(method, str) else method.name, tuner, STRENGTHS)
 
 
 def _judge(

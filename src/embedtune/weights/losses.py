@@ -90,9 +90,8 @@ def listwise(
 ) -> torch.Tensor:
     """Kullback-Leibler divergence of a teacher's softmax over each query's candidates from that of the model.
 
-    Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), section 2, over documents. Of the losses that follow a
-    teacher it needs no common unit: margins (Hofstätter et al. 2020, arXiv:2010.02666) of a cross-encoder's
-    logits are not those of a cosine.
+    Hinton, Vinyals and Dean 2015 (arXiv:1503.02531), section 2, over documents. What the teacher holds to be
+    out of the question weighs little, however far behind it is; :func:`margins` follow that too.
 
     Parameters
     ----------
@@ -110,6 +109,26 @@ def listwise(
     wanted = torch.log_softmax(logits.masked_fill(missing, NEVER), dim=1)
     given = torch.log_softmax((scale * similarity).masked_fill(missing, NEVER), dim=1)
     each = (wanted.exp() * (wanted - given)).sum(dim=1)
+    return (each if weight is None else weight * each).sum() / max(len(logits), 1)
+
+
+def margins(
+    similarity: torch.Tensor, logits: torch.Tensor, scale: float, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mean squared difference of how far the first candidate is ahead of each other one.
+
+    Margin-MSE (Hofstätter et al. 2020, arXiv:2010.02666, equation 2). It wants both margins in one unit: the
+    teacher's logits are calibrated, so that they are those of probabilities, as ``scale * similarity`` is.
+
+    Parameters
+    ----------
+    similarity, logits, scale, weight
+        As :func:`listwise` takes them; the teacher's first choice comes first, and is there in every row.
+    """
+    missing = torch.isneginf(logits[:, 1:])
+    wanted = (logits[:, :1] - logits[:, 1:]).masked_fill(missing, 0.0)
+    given = (scale * (similarity[:, :1] - similarity[:, 1:])).masked_fill(missing, 0.0)
+    each = ((given - wanted) ** 2).sum(dim=1) / (~missing).sum(dim=1).clamp(min=1)
     return (each if weight is None else weight * each).sum() / max(len(logits), 1)
 
 

@@ -23,6 +23,7 @@ class Layers(Method):
     rate: float = 1e-4
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.layers < 1:
             raise UserError(f"layers is {self.layers}", fix="train at least the top layer: 1 or more")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from embedtune.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -59,8 +61,16 @@ class Method:
     """Top layers that are trained; 0 for all."""
     distil: float = 0.0
     """Share of the loss that follows a teacher's scores, from 0 to 1; its labels train in any case."""
+    distil_by: str = "softmax"
+    """What of the scores is followed: ``"softmax"`` over a query's documents, or their ``"margins"``."""
     candidates: int = 8
     """Documents of a query whose scores are followed in a step."""
     matryoshka: tuple[int, ...] = ()
     """Numbers of leading dimensions that each are to serve alone, the full one among them; none for plain
     training."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.distil <= 1:
+            raise UserError(f"distil is {self.distil}", fix="give a share from 0 to 1")
+        if self.distil_by not in ("softmax", "margins"):
+            raise UserError(f"distil_by is {self.distil_by!r}", fix="choose from softmax, margins")

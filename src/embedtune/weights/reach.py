@@ -11,6 +11,7 @@ from embedtune.errors import MissingExtra, UserError
 from embedtune.extras import require
 from embedtune.tuners import TUNERS
 from embedtune.tuners.auto import Choice
+from embedtune.tuners.base import Tuner
 from embedtune.types import Encoder
 from embedtune.weights import RUNGS
 from embedtune.weights.asked import Asked, Reached
@@ -21,14 +22,19 @@ FEWEST = 100
 """Labels below which no weights are trained."""
 
 
-def rung_of(method: str, layers: int | None) -> Method | None:
-    """Give the method that changes weights, if ``method`` names one.
+def rung_of(method: str | Tuner | Method, layers: int | None) -> Method | None:
+    """Give the method that changes weights, if ``method`` is one or names one.
 
     Raises
     ------
     UserError
         When there is no such method, or layers are counted for another.
     """
+    if not isinstance(method, str):
+        if layers is not None:
+            fix = "leave layers out, or give the method by its name"
+            raise UserError(f"layers are among the settings of {method.name!r}", fix=fix)
+        return method if isinstance(method, Method) else None
     if layers is not None and method != "layers":
         raise UserError(f"layers are counted for method 'layers', not {method!r}", fix="take method 'layers'")
     if method in RUNGS:
@@ -51,9 +57,9 @@ def with_distil(method: Method | None, distil: float | None, *, taught: bool) ->
         When the share is none from 0 to 1, or there is no teacher, or no method that tunes weights.
     """
     if distil is None:
+        if method is not None and method.distil and not taught:
+            raise UserError("distil is for a teacher's scores, and there is no teacher", fix="name one")
         return method
-    if not 0 <= distil <= 1:
-        raise UserError(f"distil is {distil}", fix="give a share from 0 to 1")
     if not taught:
         raise UserError("distil is for a teacher's scores, and there is no teacher", fix="name one")
     if method is None:

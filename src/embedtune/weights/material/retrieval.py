@@ -109,7 +109,7 @@ class RetrievalMaterial:
     def _step(self, batch: Batch, seed: tuple[int, ...]) -> Step:
         import torch
 
-        from embedtune.weights.losses import info_nce, listwise
+        from embedtune.weights.losses import info_nce, listwise, margins
 
         asked, found = self._query[self._rows[batch.queries]], self._document[batch.columns]
         lesson = (
@@ -138,7 +138,8 @@ class RetrievalMaterial:
             candidates = self._head.documents(vectors[third.to(on)]).reshape(*lesson[1].shape, -1)
             similarity = torch.einsum("id,ikd->ik", queries[torch.from_numpy(lesson[0]).to(on)], candidates)
             logits, sure = (torch.from_numpy(part).to(on) for part in lesson[2:])
-            followed = listwise(similarity, logits, self._scale, sure)
+            follow = margins if self.method.distil_by == "margins" else listwise
+            followed = follow(similarity, logits, self._scale, sure)
             return (1 - self.method.distil) * labels + self.method.distil * followed
 
         return Step(rows, loss)

@@ -33,6 +33,7 @@ SECTIONS = (
     "weights",
     "weights-memory",
     "teacher",
+    "teacher-weights",
     "memory",
     "api",
     "apply",

@@ -18,6 +18,7 @@ from sets import BASE, DATA
 
 from embedtune import fine_tune
 from embedtune.data import Dataset, read
+from embedtune.weights import RUNGS
 
 
 def main() -> None:
@@ -29,7 +30,11 @@ def main() -> None:
     parser.add_argument("--teacher", default=BASE)
     parser.add_argument("--method", default="linear")
     parser.add_argument("--share", type=float, default=0.1, help="training queries that keep their labels")
+    parser.add_argument("--weights", choices=list(RUNGS), help="instead: what weights follow of the scores")
     asked = parser.parse_args()
+    if asked.weights:
+        follow(asked)
+        return
     header = ["set", "labels", "base", "tuned", "95 %", "method", "seconds"]
     rows = []
     for name in asked.sets:
@@ -52,6 +57,35 @@ def main() -> None:
         f"Student {asked.base}, teacher {asked.teacher}; test nDCG@10, interval of the gain over the base."
     )
     write_section("teacher", "A teacher", f"{words}\n\n{markdown(header, rows)}")
+
+
+def follow(asked: argparse.Namespace) -> None:
+    """Tune weights on the tenth and the teacher's labels, and follow nothing more, or some of its scores."""
+    header = ["set", "followed", "base", "tuned", "95 %", "method", "seconds"]
+    rows = []
+    for name in asked.sets:
+        data = few(read(asked.data / name), asked.share)
+        for words, settings in (
+            ("its labels alone", {}),
+            ("and its probabilities", {"distil": 0.2}),
+            ("and its margins", {"distil": 0.2, "distil_by": "margins"}),
+        ):
+            started = time.perf_counter()
+            method = RUNGS.load(asked.weights)(**settings)
+            tuned = fine_tune(base_model=asked.base, data=data, method=method, teacher=asked.teacher)
+            verdict, seconds = tuned.verdict, time.perf_counter() - started
+            between = " to ".join(f"{end:+.3f}" for end in verdict.ci95)
+            scores = (number(verdict.base.overall), number(verdict.tuned.overall), between)
+            rows.append([name, words, *scores, verdict.method, f"{seconds:.0f}"])
+    show("teacher-weights", header, rows)
+    write_json(OUT / "teacher-weights.json", [dict(zip(header, row, strict=True)) for row in rows])
+    words = (
+        f"Weights ({asked.weights}) of {asked.base} on {asked.share:.0%} of the labels and those of "
+        f"{asked.teacher}; a fifth of the loss follows its scores where these are followed. Test nDCG@10."
+    )
+    write_section(
+        "teacher-weights", "What weights follow of a teacher", f"{words}\n\n{markdown(header, rows)}"
+    )
 
 
 def few(dataset: Dataset, share: float, seed: int = 0) -> Dataset:

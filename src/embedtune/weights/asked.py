@@ -43,3 +43,7 @@ class Reached:
     choice: Choice
     note: str
     """One line for people."""
+    late: bool = False
+    """Whether the time ended before training did."""
+    adapters: float = 0.0
+    """Seconds that choosing adapters on the base's vectors took."""

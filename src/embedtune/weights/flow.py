@@ -55,7 +55,9 @@ SAMPLE = 64
 log = logging.getLogger(__name__)
 
 
-def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> Reached | str:
+def tune_weights(
+    method: Method, asked: Asked, choice: Choice | None = None, *, below: Reached | None = None
+) -> Reached | str:
     """Train weights, put adapters on top, and say whether that is better than adapters on the base.
 
     Parameters
@@ -67,6 +69,8 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
     choice : Choice, optional
         What was chosen without weights: it stays where it is as good. Without it weights are forced: the
         best of them is shown, and only the verdict may refuse it.
+    below : Reached, optional
+        What a cheaper method reached: it stays where it is as good, and all steps must fit into the time.
 
     Returns
     -------
@@ -83,13 +87,12 @@ def tune_weights(method: Method, asked: Asked, choice: Choice | None = None) -> 
     kept = checkpoint_of(method, asked)
     if kept is not None and asked.resume:
         kept.load()  # one that does not fit is refused before any work
-    reached = _tune(method, asked, choice, kept)
-    if kept is not None:
-        shutil.rmtree(kept.folder, ignore_errors=True)
-    return reached
+    return _tune(method, asked, choice, kept, below)
 
 
-def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None) -> Reached | str:
+def _tune(
+    method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None, below: Reached | None
+) -> Reached | str:
     from embedtune.weights.device import for_device
     from embedtune.weights.plan import TooLittleTime
     from embedtune.weights.train import train
@@ -103,9 +106,12 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
     try:
         encoding = _encoding(asked) if budget.deadline is not None else 0.0
         _enough(budget.left, encoding)
-        started = time.monotonic()
-        plain = choose(pool, **own, budget=_until(budget, budget.left * (1 - CHOOSING)))
-        adapters = time.monotonic() - started
+        if below is None:
+            started = time.monotonic()
+            plain = choose(pool, **own, budget=_until(budget, budget.left * (1 - CHOOSING)))
+            adapters = time.monotonic() - started
+        else:
+            plain, adapters = below.choice, below.adapters
         material = material_of(method, asked, round_)
         tower = tower_of(method, asked.encoder)
         reserve = 3 * adapters + encoding
@@ -123,6 +129,7 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
             checkpoint=kept,
             resume=asked.resume,
             forced=choice is None,
+            whole=below is not None,
         )
         log.info("weights (%s): %s", method.name, asdict(trained.history))
         if not trained.strength:
@@ -131,7 +138,7 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
     except TooLittleTime as late:
         if choice is None:
             raise UserError(str(late), where="budget", fix="give more time, or take method auto") from None
-        return f"no weights were tuned: {late}"
+        return f"no weights were tuned: {late}" if below is None else str(late)
     finally:
         if kept is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -142,11 +149,18 @@ def _tune(method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint 
     weights = choose(tuned_pool, **own, budget=_until(budget, 2 * adapters))
     joined = _joined(plain, weights, label, forced=choice is None)
     best, other = (max(one.tried[1:], key=lambda t: t.mean, default=one.tried[0]) for one in (weights, plain))
-    reached = f"{max(best.mean, weights.tried[0].mean):.3f}, and {other.mean:.3f} without"
-    note = f"on the {len(round_.held)} rows held out, tuned weights reach {reached}"
+    score = f"{max(best.mean, weights.tried[0].mean):.3f}"
+    if below is None:
+        held = f"on the {len(round_.held)} rows held out"
+        note = f"{held}, tuned weights reach {score}, and {other.mean:.3f} without"
+        refused = f"{note}: not better by more than chance"
+    else:
+        note = f"{below.note}; {method.name} reach {score}"
+        refused = f"{score}, not better by more than chance"
     if joined is None:
-        return f"{note}: not better by more than chance"
-    return Reached(encoder, replace(found, train=_fixed(found.train, tuned_pool)), tuned_pool, joined, note)
+        return refused
+    found = replace(found, train=_fixed(found.train, tuned_pool))
+    return Reached(encoder, found, tuned_pool, joined, note, trained.history.late, adapters)
 
 
 def like(problem: Any, pool: Any) -> Any:

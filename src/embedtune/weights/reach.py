@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from embedtune.tuners.base import Tuner
 from embedtune.types import Encoder
 from embedtune.weights import RUNGS
 from embedtune.weights.asked import Asked, Reached
-from embedtune.weights.methods import Layers, Method, Table
+from embedtune.weights.methods import Full, Layers, Lora, Method, Table
 from embedtune.weights.room import refuse_too_large
 
 FEWEST = 100
@@ -94,7 +95,8 @@ def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached
     asked : Asked
         Data, base, and what was made of them.
     method : Method, optional
-        The one that is forced; without it the cheapest for the base.
+        The one that is forced; without it the cheapest for the base and, where that gains and time is
+        left, a dearer one.
     choice : Choice, optional
         What was chosen without weights; None where a method is forced.
 
@@ -106,21 +108,46 @@ def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached
     """
     if asked.found.labels < FEWEST or asked.found.made:
         return None
-    one = method or _cheapest(asked)
+    one = method or _fitting(asked, (Layers(), Table()))
     if one is None:
         return None
     if not getattr(asked.pool, "splits_twice", True):
         return "no weights were tuned: too few classes to hold some out of training and of choosing"
     from embedtune.weights.flow import tune_weights
 
-    return tune_weights(one, asked, choice)
+    reached = tune_weights(one, asked, choice)
+    if method is None and isinstance(reached, Reached):
+        reached = _further(asked, reached)
+    if asked.checkpoint is not None:
+        shutil.rmtree(asked.checkpoint, ignore_errors=True)
+    return reached
 
 
-def _cheapest(asked: Asked) -> Method | None:
-    """Give what auto tries on the base; None where its weights cannot be tuned."""
+def _further(asked: Asked, reached: Reached) -> Reached:
+    """Train more of the weights where the cheapest method gained and had come to the end of its steps.
+
+    Where its curve still rises, more time for it is worth more than another method. That of the dearer one
+    must suffice for all of its steps.
+    """
+    dearer = None if reached.late else _fitting(asked, (Full(), Lora()))
+    if dearer is None:
+        return reached
+    from embedtune.weights.flow import tune_weights
+
+    place = asked.checkpoint and asked.checkpoint / dearer.name
+    goes_on = asked.resume and place is not None and (place / "state.json").is_file()
+    own = replace(asked, checkpoint=place, resume=goes_on)
+    found = tune_weights(dearer, own, reached.choice, below=reached)
+    if isinstance(found, str):
+        return replace(reached, note=f"{reached.note}; {dearer.name}: {found}")
+    return found
+
+
+def _fitting(asked: Asked, methods: tuple[Method, ...]) -> Method | None:
+    """Give the first that can tune the base and fits into memory; None where there is none, or no time."""
     if asked.budget.left <= 0 or asked.dataset.task not in Method.tasks:
         return None
-    for method in (Layers(), Table()):
+    for method in methods:
         try:
             check_base(method, asked.encoder)
         except (UserError, MissingExtra):

@@ -56,6 +56,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     resume: bool = False,
     forced: bool = False,
+    whole: bool = False,
 ) -> Trained:
     """Train the weights of a tower, and follow them as far as held-out rows gain.
 
@@ -80,11 +81,13 @@ def train(
         Go on from there.
     forced : bool
         Never give the base's own weights back: what was asked for is what is judged.
+    whole : bool
+        Train only if all steps fit into the time.
 
     Raises
     ------
     TooLittleTime
-        When fewer than :data:`FEWEST` steps would fit; nothing has been changed.
+        When fewer than :data:`FEWEST` steps would fit, or not all where they must; nothing has been changed.
     UserError
         When the loss is no longer a number, or a single text does not fit into memory.
     Interrupted
@@ -100,7 +103,7 @@ def train(
     if resume and checkpoint is not None:
         state.restore()
     else:
-        run.begin()
+        run.begin(whole=whole)
     try:
         run.train()
     except KeyboardInterrupt:
@@ -126,7 +129,7 @@ class _Run:
 
     # --- planning -----------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self, *, whole: bool) -> None:
         """Measure what a step takes, and plan."""
         history, steps = self.state.history, self.material.steps(0)
         history.total = max(self.method.least_steps, math.ceil(self.method.passes * len(steps)))
@@ -136,10 +139,10 @@ class _Run:
         left = self.budget.left - self.reserve
         looks = self.method.checks + len(self.method.strengths)
         affordable = (left - looks * self.seconds_a_check) / max(history.seconds_a_step, 1e-6)
-        fewest = min(FEWEST, history.total)
+        fewest = history.total if whole else min(FEWEST, history.total)
         if affordable < fewest:  # then looks are fewer: one on the way, one at the end, the strengths
             looks = 2 + len(self.method.strengths)
-            needed = FEWEST * history.seconds_a_step + looks * self.seconds_a_check + self.reserve
+            needed = fewest * history.seconds_a_step + looks * self.seconds_a_check + self.reserve
             affordable = fewest if needed <= self.budget.left else 0
         if affordable < fewest:
             raise TooLittleTime(

@@ -17,7 +17,7 @@ from embedtune.training.budget import Budget
 from embedtune.weights import train as loop
 from embedtune.weights.checkpoint import Checkpoint
 from embedtune.weights.methods import Full, Layers, Method
-from embedtune.weights.plan import Interrupted, Trained
+from embedtune.weights.plan import Interrupted, TooLittleTime, Trained
 from embedtune.weights.state import State
 from embedtune.weights.train import train
 from embedtune.weights.transformer import TransformerTower
@@ -77,6 +77,28 @@ def test_the_time_is_used_and_not_exceeded(
     assert used <= budget - reserve + 2 * slower  # a step that has begun is ended
     assert used >= least * (budget - reserve)
     assert trained.history.late
+
+
+def test_a_training_that_must_be_whole_is_not_begun_where_its_steps_do_not_fit(
+    asked: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, clock = asked(), Clock()
+
+    def gradients(*args: Any) -> float:
+        clock.now += 1.0
+        for p in args[0].trained().values():
+            p.grad = torch.zeros_like(p)
+        return 0.0
+
+    monkeypatch.setattr(loop, "gradients", gradients)
+    monkeypatch.setattr(time, "monotonic", clock)
+    method = replace(QUICK, passes=0.0, least_steps=30)
+    with pytest.raises(TooLittleTime, match="would take 30 s at least, and 18 s are left"):
+        run(given, tmp_path, method, budget=Budget(clock.now + 20.0), whole=True)
+    _, part = run(given, tmp_path, method, budget=Budget(clock.now + 20.0))
+    assert part.history.total == 18
+    _, found = run(given, tmp_path, method, budget=Budget(clock.now + 33.0), whole=True)
+    assert found.history.total == 30
 
 
 def test_ctrl_c_between_steps_goes_on_to_the_same_bytes(asked: Callable[..., Any], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,14 @@ from embedtune.data.dataset import titled
 from embedtune.encoders import load_encoder
 from embedtune.errors import UserError
 from embedtune.judging.labelled import Labelled
+from embedtune.steps import chosen
+from embedtune.training.budget import Budget
+from embedtune.tuners.auto import choose
 from embedtune.weights import RUNGS, flow
 from embedtune.weights import methods as settings
+from embedtune.weights.asked import Reached
 from embedtune.weights.methods import Full, Layers
-from embedtune.weights.reach import check_base, rung_of
+from embedtune.weights.reach import check_base, reach, rung_of
 
 ORGANS = ["heart", "lung", "liver", "kidney", "skin", "eye", "ear", "nose", "head", "stomach", "bone"]
 
@@ -203,6 +208,94 @@ def test_auto_keeps_what_is_simpler_where_weights_are_not_better(
     timed = fine_tune(base_model=str(deep_model), data=rows, budget="10m")
     assert timed.verdict.method == plain.verdict.method
     assert timed.encoder.fingerprint == plain.encoder.fingerprint
+
+
+def slowly(monkeypatch: pytest.MonkeyPatch, method: Any, rate: float) -> None:
+    monkeypatch.setattr(method.__init__, "__kwdefaults__", {**method.__init__.__kwdefaults__, "rate": rate})
+
+
+@pytest.mark.usefixtures("quick")
+def test_auto_climbs_to_all_weights_where_the_top_layers_gained(
+    asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowly(monkeypatch, settings.Layers, 2e-4)  # enough to gain, and too little to gain all there is
+    given = asked(budget=Budget(time.monotonic() + 600))
+    choice = choose(
+        given.pool, ladder=lambda *_: iter(()), method="auto", metric="ndcg@10", seed=0, budget=Budget()
+    )
+    given = replace(given, ladder=lambda *_: iter(()))
+    reached = reach(given, None, choice)
+    assert isinstance(reached, Reached)
+    assert reached.choice.chosen.name.startswith("full × ")
+    assert "tuned weights reach" in reached.note
+    assert "; full reach " in reached.note
+    names = [tried.name for tried in reached.choice.tried]
+    assert [name.split(" ")[0] for name in names] == ["identity", "layers", "full"]
+    top, everything = (tried.mean for tried in reached.choice.tried[1:])
+    assert reached.choice.tried[0].mean < top < everything
+    assert reached.encoder.name == "deep+full"
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("late", "said", "tried"),
+    [
+        (True, None, ["layers"]),
+        (False, "9 s at least, and 1 s are left", ["layers", "full"]),
+        (False, None, ["layers", "full"]),
+    ],
+)
+def test_auto_stays_with_the_top_layers_where_time_is_short(
+    asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, late: bool, said: str | None, tried: list[str]
+) -> None:
+    """Late: their own training was cut short. Said: why all weights were not tuned."""
+    given = asked(budget=Budget(time.monotonic() + 600))
+    found: list[str] = []
+    cheap: Any = Reached(given.encoder, given.found, given.pool, object(), "layers gain", late=late)
+    dear = replace(cheap, note="all gain")
+
+    def tune_weights(method: Any, asked: Any, choice: Any, *, below: Any = None) -> Any:
+        found.append(method.name)
+        assert (below is cheap) == (method.name == "full")
+        return cheap if method.name == "layers" else said or dear
+
+    monkeypatch.setattr(flow, "tune_weights", tune_weights)
+    reached: Any = reach(given, None, object())
+    assert found == tried
+    assert reached.note == ("layers gain" if late else f"layers gain; full: {said}" if said else "all gain")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_that_was_stopped_on_the_way_up_goes_on_there(
+    deep_model: Path, rows: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowly(monkeypatch, settings.Layers, 2e-4)
+    monkeypatch.setattr(chosen, "LADDERS", {"retrieval": lambda *_: iter(())})  # no adapters
+    given = {"base_model": str(deep_model), "data": rows, "budget": "10m", "checkpoint": tmp_path / "kept"}
+    whole = fine_tune(**given)
+    assert whole.encoder.name == "deep+full"
+    assert not (tmp_path / "kept").exists()
+    steps: list[int] = []
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if stage.startswith("tune weights"):
+            steps.append(done)
+            if steps.count(3) == 2:  # the third step of the second training
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="interrupted at step 3 of"):
+        fine_tune(**given, progress=tell)
+    assert (tmp_path / "kept" / "full" / "state.json").is_file()
+    steps.clear()
+    again = fine_tune(
+        **given,
+        resume=True,
+        progress=lambda stage, done, _: steps.append(done) if stage.startswith("tune weights") else None,
+    )
+    assert steps[0] == 4
+    assert again.encoder.fingerprint == whole.encoder.fingerprint
+    assert again.verdict.tuned == whole.verdict.tuned
+    assert not (tmp_path / "kept").exists()
 
 
 def test_what_is_held_out_trains_nowhere(asked: Callable[..., Any]) -> None:

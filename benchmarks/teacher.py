@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from results import OUT, markdown, number, show, write_json, write_section
-from sets import BASE, DATA
+from sets import BASE, DATA, read_set
 
 from embedtune import fine_tune
-from embedtune.data import Dataset, read
+from embedtune.data import Dataset
 from embedtune.weights import RUNGS
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     header = ["set", "labels", "base", "tuned", "95 %", "method", "seconds"]
     rows = []
     for name in asked.sets:
-        whole = read(asked.data / name)
+        whole = read_set(name, asked.data)
         tenth = few(whole, asked.share)
         for words, data, teacher in (
             (f"{asked.share:.0%}", tenth, None),
@@ -64,7 +64,7 @@ def follow(asked: argparse.Namespace) -> None:
     header = ["set", "followed", "base", "tuned", "95 %", "method", "seconds"]
     rows = []
     for name in asked.sets:
-        data = few(read(asked.data / name), asked.share)
+        data = few(read_set(name, asked.data), asked.share)
         for words, settings in (
             ("its labels alone", {}),
             ("and its probabilities", {"distil": 0.2}),

@@ -6,6 +6,7 @@ written from all that is kept.
 - ``steps``: a step of ``layers`` beside one of ``full``; the bar is .4 with two of six layers trained;
 - ``quality``: weights by force on ``--sets``, adapters on top, test with seen and unseen documents;
 - ``forced``: the same on small sets, good for weights or not: is a worse map shipped?
+- ``climb``: ``auto`` with ``--budget``, from adapters to the top layers and on to all weights;
 - ``budget``: whole runs of the command with ``--budget``, and the seconds they take;
 - ``time``: sentence-transformers beside embedtune, to the same score; see weights_time.py.
 """
@@ -20,12 +21,13 @@ from results import write_section
 from sets import BASE, DATA
 from verdicts import MEANING
 from weights_budget import budgets, budgets_table
-from weights_runs import run, runs_table
+from weights_runs import climbs_table, run, runs_table
 from weights_steps import steps, steps_table
 from weights_time import compare, time_table
 
 QUALITY, TIMED = ("demo", "nl2bash"), ("demo", "scifact", "nl2bash")
 SMALL = ("hint3", "trec6", "abt-buy", "amazon-google", "cisi", "cranfield", "sick", "rqe-clinical")
+CLIMBED = ("trec6", "sst2", "hint3", "stsb", "sick", "nl2bash", "demo")
 STATIC = "wordllama-256"
 NOTE = (
     "Choice on held-out rows; test is scored once, (seen, unseen) where it has both. CPU s: all of fine_tune,"
@@ -35,6 +37,10 @@ NOTE = (
 FORCED_NOTE = (
     "Whatever came of the weights is judged on test, refused or not; its labels play no part in the verdict. "
     + MEANING
+)
+CLIMB_NOTE = (
+    "The best of each rung on the held-out rows, adapters on top; – where it was not reached. The verdict is"
+    " given without test labels, and test is scored once."
 )
 BUDGET_NOTE = (
     "Wall seconds of a whole `embedtune tune`, from start to the saved folder, test split included, on a"
@@ -51,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = ["steps", "quality", "forced", "budget", "time", []]
+    parts = ["steps", "quality", "forced", "climb", "budget", "time", []]
     parser.add_argument("parts", nargs="*", choices=parts, default=[])
     parser.add_argument("--data", type=Path, default=DATA, help="where the sets are")
     parser.add_argument("--sets", nargs="+", help="instead of the part's own")
@@ -79,6 +85,8 @@ def main() -> None:
         for method, base in [("table", STATIC), *((one, BASE) for one in options.methods)]:
             found = run("weights-forced", name, method, options, base)
             print(name, method, found["decision"], found["gain"], flush=True)
+    for name in (options.sets or CLIMBED) if "climb" in options.parts else ():
+        print(name, run("weights-climb", name, "auto", options)["reasons"], flush=True)
     if "budget" in options.parts:
         budgets(options)
     for name in (options.sets or TIMED) if "time" in options.parts else ():
@@ -92,6 +100,7 @@ def write() -> None:
         ("", steps_table()),
         (f"### What weights bring\n\n{NOTE}\n\n", runs_table("weights")),
         (f"### Weights by force\n\n{FORCED_NOTE}\n\n", runs_table("weights-forced")),
+        (f"### How far auto climbs\n\n{CLIMB_NOTE}\n\n", climbs_table()),
         (f"### Time budgets\n\n{BUDGET_NOTE}\n\n", budgets_table()),
         (f"### Time to a better result than sentence-transformers'\n\n{TIME_NOTE}\n\n", time_table()),
     ]

@@ -90,6 +90,30 @@ def runs_table(part: str) -> str:
     return markdown(HEADER, rows) if rows else ""
 
 
+def climbs_table() -> str:
+    """Give the table of the runs of ``auto`` that are kept: what each rung reached."""
+    header = ["set", "adapters", "layers", "full", "chosen", "test: base", "tuned", "gain, p", "CPU s"]
+    rows = []
+    for path in sorted((OUT / "weights-climb").glob("*.json")):
+        found = json.loads(path.read_text("utf-8"))
+        best: dict[str, float] = {}
+        for one in found["candidates"]:
+            rung = one["method"].partition(" × ")[0]
+            rung = rung if rung in ("layers", "full") else "adapters"
+            best[rung] = max(one["score"], best.get(rung, 0.0))
+        rows.append(
+            [
+                found["set"],
+                *(number(best.get(rung)) for rung in ("adapters", "layers", "full")),
+                found["chosen"],
+                *(_strata(found[side]) for side in ("base", "tuned")),
+                f"{found['gain']:+.3f}, {found['p_value']:.2g}",
+                f"{found['cpu']:.0f}",
+            ]
+        )
+    return markdown(header, rows) if rows else ""
+
+
 def _row(found: dict[str, Any]) -> list[str]:
     own = f"{found['method'].partition(':')[0]} × "
     best = {

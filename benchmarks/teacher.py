@@ -10,6 +10,7 @@ import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -45,12 +46,7 @@ def main() -> None:
             (f"{asked.share:.0%} and the teacher's", tenth, asked.teacher),
             ("all", few(whole, 1.0), None),
         ):
-            started = time.perf_counter()
-            tuned = fine_tune(base_model=asked.base, data=data, method=asked.method, teacher=teacher)
-            verdict, seconds = tuned.verdict, time.perf_counter() - started
-            between = " to ".join(f"{end:+.3f}" for end in verdict.ci95)
-            scores = (number(verdict.base.overall), number(verdict.tuned.overall), between)
-            rows.append([name, words, *scores, verdict.method, f"{seconds:.0f}"])
+            rows.append([name, words, *tuned(asked.base, data, asked.method, teacher)])
     show("teacher", header, rows)
     write_json(OUT / "teacher.json", [dict(zip(header, row, strict=True)) for row in rows])
     words = (
@@ -70,13 +66,8 @@ def follow(asked: argparse.Namespace) -> None:
             ("and its probabilities", {"distil": 0.2}),
             ("and its margins", {"distil": 0.2, "distil_by": "margins"}),
         ):
-            started = time.perf_counter()
             method = RUNGS.load(asked.weights)(**settings)
-            tuned = fine_tune(base_model=asked.base, data=data, method=method, teacher=asked.teacher)
-            verdict, seconds = tuned.verdict, time.perf_counter() - started
-            between = " to ".join(f"{end:+.3f}" for end in verdict.ci95)
-            scores = (number(verdict.base.overall), number(verdict.tuned.overall), between)
-            rows.append([name, words, *scores, verdict.method, f"{seconds:.0f}"])
+            rows.append([name, words, *tuned(asked.base, data, method, asked.teacher)])
     show("teacher-weights", header, rows)
     write_json(OUT / "teacher-weights.json", [dict(zip(header, row, strict=True)) for row in rows])
     words = (
@@ -86,6 +77,17 @@ def follow(asked: argparse.Namespace) -> None:
     write_section(
         "teacher-weights", "What weights follow of a teacher", f"{words}\n\n{markdown(header, rows)}"
     )
+
+
+def tuned(base: str, data: Dataset, method: Any, teacher: str | None) -> list[str]:
+    """Tune; give both scores, the interval of the gain, what was chosen, and the seconds."""
+    started = time.perf_counter()
+    verdict = fine_tune(base_model=base, data=data, method=method, teacher=teacher).verdict
+    seconds = time.perf_counter() - started
+    between = " to ".join(f"{end:+.3f}" for end in verdict.ci95)
+    return [
+        number(verdict.base.overall), number(verdict.tuned.overall), between, verdict.method, f"{seconds:.0f}"
+    ]  # fmt: skip
 
 
 def few(dataset: Dataset, share: float, seed: int = 0) -> Dataset:

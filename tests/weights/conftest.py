@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 pytest.importorskip("torch")
 pytest.importorskip("sentence_transformers")
@@ -49,5 +52,21 @@ def asked(deep_model: Path, rows: list[dict[str, str]]) -> Callable[..., Any]:
         ladder = LADDERS[dataset.task]
         settings = {"metric": found.metrics[0], "test": "test", "seed": 0, "budget": Budget(), **changes}
         return Asked(dataset, encoder, found, found.train.pooled(0), ladder, **settings)
+
+    return make
+
+
+@pytest.fixture
+def taught() -> Callable[[Any], Any]:
+    """Give what has the base's own vectors be the teacher of six documents a query."""
+
+    def make(given: Any) -> Any:
+        pool = given.pool
+        every = pool.queries @ pool.documents.T
+        near = np.argsort(-every, axis=1)[:, :6]
+        scores = 20.0 * np.take_along_axis(every, near, axis=1)
+        indptr = np.arange(0, near.size + 1, 6)
+        pool = replace(pool, taught=csr_matrix((scores.ravel(), near.ravel(), indptr), shape=every.shape))
+        return replace(given, pool=pool)
 
     return make

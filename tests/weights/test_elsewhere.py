@@ -8,12 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from elsewhere import DEVICE, Away, Elsewhere
 from safetensors.torch import load_file
-from scipy.sparse import csr_matrix
 
 from embedtune.training.budget import Budget
 from embedtune.weights import prefix, transformer
@@ -74,17 +72,6 @@ def pairs(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
-def taught(given: Any) -> Any:
-    """Have the base's own vectors be the teacher."""
-    pool = given.pool
-    every = pool.queries @ pool.documents.T
-    near = np.argsort(-every, axis=1)[:, :6]
-    scores = 20.0 * np.take_along_axis(every, near, axis=1)
-    indptr = np.arange(0, near.size + 1, 6)
-    pool = replace(pool, taught=csr_matrix((scores.ravel(), near.ravel(), indptr), shape=every.shape))
-    return replace(given, pool=pool)
-
-
 def run(given: Any, folder: Path, method: Method, **options: Any) -> dict[str, torch.Tensor]:
     """Train; give the weights that come of it."""
     method = replace(method, precision="float32")
@@ -115,7 +102,11 @@ def test_what_was_left_behind_is_noticed() -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_training_is_that_of_the_processor(
-    asked: Callable[..., Any], tmp_path: Path, there: Callable[[], Any], name: str
+    asked: Callable[..., Any],
+    taught: Callable[[Any], Any],
+    tmp_path: Path,
+    there: Callable[[], Any],
+    name: str,
 ) -> None:
     given = taught(asked()) if name == "teacher" else asked()
     with there():

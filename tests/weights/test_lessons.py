@@ -47,19 +47,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_the_scores_of_a_teacher_are_part_of_a_steps_loss(asked: Any) -> None:
+def test_the_scores_of_a_teacher_are_part_of_a_steps_loss(asked: Any, taught: Any) -> None:
     """With all of the loss on the scores, a model that is its own teacher has nothing to learn."""
     import torch
 
-    given = asked()
-    pool = given.pool
-    every = pool.queries @ pool.documents.T
-    near = np.argsort(-every, axis=1)[:, :6]
-    scores = 20.0 * np.take_along_axis(every, near, axis=1)
-    indptr = np.arange(0, near.size + 1, 6)
-    pool = replace(pool, taught=csr_matrix((scores.ravel(), near.ravel(), indptr), shape=every.shape))
-    given = replace(given, pool=pool)
-    round_ = pool.hold_out(0.2, 800, 0)
+    given = taught(asked())
+    round_ = given.pool.hold_out(0.2, 800, 0)
     losses = {}
     for distil, by in ((0.0, "softmax"), (0.5, "softmax"), (1.0, "softmax"), (1.0, "margins")):
         method = Full(distil=distil, distil_by=by, candidates=6)

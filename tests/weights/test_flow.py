@@ -157,7 +157,18 @@ def test_few_classes_of_which_others_will_be_asked_for_train_no_weights(deep_mod
     ]
     tuned = fine_tune(base_model=str(deep_model), data=data, method="full")
     assert tuned.verdict.decision.startswith("do not tune")
-    assert "no weights were tuned: too few classes" in tuned.verdict.text()
+    assert "no weights were tuned: too few documents or classes have labels" in tuned.verdict.text()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_documents_for_many_queries_train_no_weights(deep_model: Path, count: int) -> None:
+    queries = [f"{degree} {organ} {said}" for degree in ("high", "low", "red") for organ in ORGANS
+               for said in ("ache", "weak", "itch", "cold")]  # fmt: skip
+    answers = ["pain of the heart", "rash of the skin", "cough"][:count]
+    data = [{"query": query, "positive": answers[i % count]} for i, query in enumerate(queries)]
+    tuned = fine_tune(base_model=str(deep_model), data=data, method="full")
+    assert tuned.verdict.decision.startswith("do not tune")
+    assert "no weights were tuned: too few documents" in tuned.verdict.text()
 
 
 @pytest.mark.usefixtures("quick")

@@ -37,9 +37,6 @@ UNSEEN = "unseen classes"
 SINGLE = ("accuracy", "macro_f1", "map", "logreg_accuracy", "logreg_macro_f1")
 MULTI = ("f1", "subset_accuracy", "macro_f1", "map", "logreg_f1", "logreg_macro_f1")
 
-SPLIT_TWICE = 6
-"""Classes from which some can be held out twice, two at least each time and from no fewer than four."""
-
 
 @dataclass(frozen=True)
 class Classified(Plain):
@@ -119,11 +116,6 @@ class Classified(Plain):
         return tuple(name for name in known if not name.startswith("logreg_")) if self.unseen else known
 
     @property
-    def splits_twice(self) -> bool:
-        """Whether :meth:`hold_out` can be asked again of what it leaves; not where classes are very few."""
-        return not self.unseen or int(self._first_classes().max(initial=-1)) + 1 >= SPLIT_TWICE
-
-    @property
     def everything(self) -> Rows:
         """All training rows."""
         return np.arange(len(self._reference))
@@ -192,10 +184,11 @@ class Classified(Plain):
     def hold_out(self, share: float, most: int, seed: int) -> Round:
         """Give one round that holds out a share of the items, every class alike, ``most`` at most, about.
 
-        Where other classes will be asked for, a share of the classes.
+        Where other classes will be asked for, a share of the classes; nothing where these are too few.
         """
         if self.unseen:
-            return self._rounds_by_class(seed)[0]
+            made = self._rounds_by_class(seed)
+            return made[0] if made else self._round(np.zeros(len(self), np.bool_))
         parts = max(2, round(1 / share), -(-len(self) // max(most, 1)))
         return self._round(stratified_parts(self.items.labels, self.groups, parts, seed) == 0)
 
@@ -206,7 +199,8 @@ class Classified(Plain):
 
     def _rounds_by_class(self, seed: int) -> list[Round]:
         """Hold out a fifth of the classes at a time, at least two; an item goes with its first class."""
-        own = self._first_classes()
+        starts = np.minimum(self.items.labels.indptr[:-1], max(self.items.labels.nnz - 1, 0))
+        _, own = np.unique(self.items.labels.indices[starts], return_inverse=True)
         count = int(own.max()) + 1
         parts = min(5, count // 2)
         part = (np.random.default_rng(seed).permutation(count) % max(parts, 1))[own]
@@ -217,11 +211,6 @@ class Classified(Plain):
             one = Round(np.flatnonzero(part != turn), held, {UNSEEN: everyone}, everyone)
             made.append(self._few(one, seed))
         return made
-
-    def _first_classes(self) -> Rows:
-        """Give the number of each item's first class, (n,), from 0 and without gaps."""
-        starts = np.minimum(self.items.labels.indptr[:-1], max(self.items.labels.nnz - 1, 0))
-        return np.asarray(np.unique(self.items.labels.indices[starts], return_inverse=True)[1])
 
     def _small(self) -> NDArray[np.bool_] | None:
         """Whether each item is of the rarer half of the classes; None where they are of like sizes."""

@@ -34,6 +34,7 @@ from embedtune.tuners.auto import Choice, Tried, choose, harmed, simplest
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.types import Encoder
 from embedtune.weights.asked import Asked, Reached
+from embedtune.weights.material.base import TooFew, divided
 from embedtune.weights.methods_base import Method
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ def tune_weights(
     kept = checkpoint_of(method, asked)
     if kept is not None and asked.resume:
         kept.load()  # one that does not fit is refused before any work
-    return _tune(method, asked, choice, kept, below)
+    try:
+        return _tune(method, asked, choice, kept, below)
+    except TooFew as few:
+        return f"no weights were tuned: {few}"
 
 
 def _tune(
@@ -99,7 +103,7 @@ def _tune(
     from embedtune.weights.work import material_of, tower_of
 
     seed, budget = asked.seed, asked.budget
-    round_ = asked.pool.hold_out(SHARE, MOST, seed)
+    round_ = divided(asked.pool, SHARE, MOST, seed)
     pool = replace(asked.pool, fixed=(round_,))
     own: dict[str, Any] = {"ladder": asked.ladder, "method": "auto", "metric": asked.metric, "seed": seed}
     folder = Path(tempfile.mkdtemp(prefix="embedtune-")) if kept is None else kept.folder

@@ -111,8 +111,6 @@ def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached
     one = method or _fitting(asked, (Layers(), Table()))
     if one is None:
         return None
-    if not getattr(asked.pool, "splits_twice", True):
-        return "no weights were tuned: too few classes to hold some out of training and of choosing"
     from embedtune.weights.flow import tune_weights
 
     reached = tune_weights(one, asked, choice)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from embedtune.judging.problem import Scores
+from embedtune.judging.problem import Round, Scores
 from embedtune.types import Vectors
 from embedtune.weights.texts import Rows, Texts
 
@@ -22,6 +22,24 @@ class Step:
     """Numbers of the texts, distinct, (m,)."""
     loss: Callable[[torch.Tensor], torch.Tensor]
     """Takes the vectors (m, d) of ``rows``, unit length where the similarity is cosine, to a number."""
+
+
+class TooFew(Exception):
+    """Labels do not suffice to hold some out, and some more of what is left."""
+
+
+def divided(problem: Any, share: float, most: int, seed: int) -> Round:
+    """Hold out a share of a problem's rows, ``most`` at most.
+
+    Raises
+    ------
+    TooFew
+        When nothing would be held out, or nothing would be left.
+    """
+    found: Round = problem.hold_out(share, most, seed)
+    if not len(found.held) or not found.train.size:
+        raise TooFew("too few documents or classes have labels to hold some out of training and of choosing")
+    return found
 
 
 class Material(Protocol):

@@ -11,7 +11,7 @@ import numpy as np
 from embedtune.judging.classified import Classified
 from embedtune.judging.problem import Round, Scores
 from embedtune.types import Vectors
-from embedtune.weights.material.base import Step
+from embedtune.weights.material.base import Step, divided
 from embedtune.weights.methods_base import Method
 from embedtune.weights.texts import Rows, Texts
 
@@ -54,7 +54,7 @@ class ClassMaterial:
         self.texts = Texts()
         own = replace(problem, fixed=()).take(round_.train)
         numbers = self.texts.add([texts[row] for row in round_.train], prompt)
-        inner = own.hold_out(0.1, method.validation, seed + 1)
+        inner = divided(own, 0.1, method.validation, seed + 1)
         self._rows: Rows = numbers[inner.train]
         self._labels = own.items.labels[inner.train]
         rng = np.random.default_rng(seed)

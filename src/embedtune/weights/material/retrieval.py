@@ -19,7 +19,7 @@ from embedtune.tuners.linear import typical_product
 from embedtune.tuners.softmax import Batch
 from embedtune.types import Vectors
 from embedtune.weights.head import Head
-from embedtune.weights.material.base import Step
+from embedtune.weights.material.base import Step, divided
 from embedtune.weights.material.lessons import Lessons
 from embedtune.weights.methods_base import Method
 from embedtune.weights.texts import Texts
@@ -71,7 +71,7 @@ class RetrievalMaterial:
         self.texts = Texts()
         rows = np.flatnonzero(np.diff(round_.train.indptr))
         own = replace(problem.take(rows), relevance=round_.train[rows], outside=None, fixed=())
-        inner = own.hold_out(0.1, method.validation, seed + 1)
+        inner = divided(own, 0.1, method.validation, seed + 1)
         self._train = _training(own, inner.train, problem.relevance[rows])
         self._query = self.texts.add([queries[row] for row in rows.tolist()], prompts["query"])
         position = {name: i for i, name in enumerate(problem.document_ids)}

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from embedtune.judging.problem import Round, Scores
 from embedtune.judging.scored import Scored
 from embedtune.types import Vectors
-from embedtune.weights.material.base import Step
+from embedtune.weights.material.base import Step, divided
 from embedtune.weights.methods_base import Method
 from embedtune.weights.texts import Rows, Texts
 
@@ -51,7 +51,7 @@ class PairMaterial:
         self.method, self.metric, self.seed = method, metric, seed
         self.texts = Texts()
         own = replace(problem, fixed=()).take(round_.train)
-        inner = own.hold_out(0.1, method.validation, seed + 1)
+        inner = divided(own, 0.1, method.validation, seed + 1)
         self._left, self._right = (
             self._numbers(side[inner.train], sentences, prompt) for side in (own.left, own.right)
         )

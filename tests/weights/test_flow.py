@@ -160,6 +160,13 @@ def test_few_classes_of_which_others_will_be_asked_for_train_no_weights(deep_mod
     assert "no weights were tuned: too few documents or classes have labels" in tuned.verdict.text()
 
 
+def test_a_method_that_is_forced_says_how_many_labels_it_needs(
+    deep_model: Path, rows: list[dict[str, str]]
+) -> None:
+    tuned = fine_tune(base_model=str(deep_model), data=rows[:40], method="full")
+    assert "no weights were tuned: 100 labels are needed, and there are 40" in tuned.verdict.text()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_few_documents_for_many_queries_train_no_weights(deep_model: Path, count: int) -> None:
     queries = [f"{degree} {organ} {said}" for degree in ("high", "low", "red") for organ in ORGANS

@@ -104,10 +104,13 @@ def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached
     -------
     Reached, str or None
         Why not, in a line, where nothing was gained or, unless a method is forced, the time does not
-        suffice. None where labels are too few or the base has no weights to tune.
+        suffice. Where labels are too few too, if a method is forced; else None, as where the base has no
+        weights to tune.
     """
-    if asked.found.labels < FEWEST or asked.found.made:
-        return None
+    labels, made = asked.found.labels, asked.found.made
+    if labels < FEWEST or made:
+        why = "made labels train none" if made else f"{FEWEST} labels are needed, and there are {labels}"
+        return None if method is None else f"no weights were tuned: {why}"
     one = method or _fitting(asked, (Layers(), Table()))
     if one is None:
         return None

@@ -63,8 +63,8 @@ def follow(asked: argparse.Namespace) -> None:
         data = few(read_set(name, asked.data), asked.share)
         for words, settings in (
             ("its labels alone", {}),
-            ("and its probabilities", {"distil": 0.2}),
-            ("and its margins", {"distil": 0.2, "distil_by": "margins"}),
+            ("and its probabilities", {"distil": 0.2, "distil_by": "softmax"}),
+            ("and its margins", {"distil": 0.2}),
         ):
             method = RUNGS.load(asked.weights)(**settings)
             rows.append([name, words, *tuned(asked.base, data, method, asked.teacher)])

@@ -157,5 +157,5 @@ def test_what_cannot_follow_scores_is_refused(rows: list[dict[str, str]], deep_m
     ):
         with pytest.raises(UserError, match=said):
             fine_tune(base_model=str(deep_model), data=rows, **given)
-    with pytest.raises(UserError, match="distil_by is 'logits'; choose from softmax, margins"):
+    with pytest.raises(UserError, match="distil_by is 'logits'; choose from margins, softmax"):
         Full(distil_by="logits")

@@ -61,8 +61,9 @@ class Method:
     """Top layers that are trained; 0 for all."""
     distil: float = 0.0
     """Share of the loss that follows a teacher's scores, from 0 to 1; its labels train in any case."""
-    distil_by: str = "softmax"
-    """What of the scores is followed: ``"softmax"`` over a query's documents, or their ``"margins"``."""
+    distil_by: str = "margins"
+    """What of the scores is followed: ``"margins"``, how far the first of a query's documents is ahead of
+    each other one, or the ``"softmax"`` over them."""
     candidates: int = 8
     """Documents of a query whose scores are followed in a step."""
     matryoshka: tuple[int, ...] = ()
@@ -73,4 +74,4 @@ class Method:
         if not 0 <= self.distil <= 1:
             raise UserError(f"distil is {self.distil}", fix="give a share from 0 to 1")
         if self.distil_by not in ("softmax", "margins"):
-            raise UserError(f"distil_by is {self.distil_by!r}", fix="choose from softmax, margins")
+            raise UserError(f"distil_by is {self.distil_by!r}", fix="choose from margins, softmax")

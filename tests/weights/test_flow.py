@@ -22,7 +22,7 @@ from embedtune.training.budget import Budget
 from embedtune.tuners.auto import choose
 from embedtune.weights import RUNGS, flow
 from embedtune.weights import methods as settings
-from embedtune.weights.asked import Reached
+from embedtune.weights.asked import Kept, Reached
 from embedtune.weights.methods import Full, Layers
 from embedtune.weights.reach import check_base, reach, rung_of
 
@@ -204,9 +204,10 @@ def test_auto_tunes_weights_only_where_a_budget_is_given(
 ) -> None:
     tried: list[str] = []
 
-    def tune_weights(method: Any, asked: Any, choice: Any) -> None:
+    def tune_weights(method: Any, asked: Any, choice: Any) -> Kept:
         tried.append(method.name)
         assert choice is not None
+        return Kept("there was no time")
 
     monkeypatch.setattr(flow, "tune_weights", tune_weights)
     plain = fine_tune(base_model=str(deep_model), data=rows)
@@ -255,6 +256,21 @@ def test_auto_climbs_to_all_weights_where_the_top_layers_gained(
 
 
 @pytest.mark.usefixtures("quick")
+def test_auto_tries_all_weights_where_the_top_layers_gained_nothing(
+    asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slowly(monkeypatch, settings.Layers, 1e-9)
+    given = replace(asked(budget=Budget(time.monotonic() + 600)), ladder=lambda *_: iter(()))
+    choice = choose(given.pool, ladder=given.ladder, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+    reached = reach(given, None, choice)
+    assert isinstance(reached, Reached)
+    assert reached.note.startswith("tuned weights gained nothing on rows held out of their training; full ")
+    names = [tried.name.split(" ")[0] for tried in reached.choice.tried]
+    assert names == ["identity", "full"]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("gains", [True, False])
 @pytest.mark.parametrize(
     ("late", "said", "tried"),
     [
@@ -264,23 +280,29 @@ def test_auto_climbs_to_all_weights_where_the_top_layers_gained(
     ],
 )
 def test_auto_stays_with_the_top_layers_where_time_is_short(
-    asked: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, late: bool, said: str | None, tried: list[str]
+    asked: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    late: bool,
+    said: str | None,
+    tried: list[str],
+    gains: bool,
 ) -> None:
     """Late: their own training was cut short. Said: why all weights were not tuned."""
     given = asked(budget=Budget(time.monotonic() + 600))
     found: list[str] = []
-    cheap: Any = Reached(given.encoder, given.found, given.pool, object(), "layers gain", late=late)
-    dear = replace(cheap, note="all gain")
+    dear: Any = Reached(given.encoder, given.found, given.pool, object(), "all gain")
+    cheap = replace(dear, note="layers gain", late=late) if gains else Kept("layers gain", late=late)
 
     def tune_weights(method: Any, asked: Any, choice: Any, *, below: Any = None) -> Any:
         found.append(method.name)
         assert (below is cheap) == (method.name == "full")
-        return cheap if method.name == "layers" else said or dear
+        return cheap if method.name == "layers" else Kept(said) if said else dear
 
     monkeypatch.setattr(flow, "tune_weights", tune_weights)
     reached: Any = reach(given, None, object())
     assert found == tried
-    assert reached.note == ("layers gain" if late else f"layers gain; full: {said}" if said else "all gain")
+    note = "layers gain" if late else f"layers gain; full: {said}" if said else "all gain"
+    assert (reached if isinstance(reached, str) else reached.note) == note
 
 
 @pytest.mark.usefixtures("quick")

@@ -31,6 +31,20 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Nothing better came of tuning weights."""
+
+    note: str
+    """Why, in one line."""
+    choice: Choice | None = None
+    """What was better or as good, on the rows held out; None where no weights were trained."""
+    adapters: float = 0.0
+    """Seconds that choosing adapters on the base's vectors took."""
+    late: bool = True
+    """Whether there was no time, or it ended before training did."""
+
+
+@dataclass(frozen=True)
 class Reached:
     """What came of tuning weights."""
 

@@ -33,7 +33,7 @@ from embedtune.transforms import Identity
 from embedtune.tuners.auto import Choice, Tried, choose, harmed, simplest
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.types import Encoder
-from embedtune.weights.asked import Asked, Reached
+from embedtune.weights.asked import Asked, Kept, Reached
 from embedtune.weights.material.base import TooFew, divided
 from embedtune.weights.methods_base import Method
 
@@ -57,8 +57,8 @@ log = logging.getLogger(__name__)
 
 
 def tune_weights(
-    method: Method, asked: Asked, choice: Choice | None = None, *, below: Reached | None = None
-) -> Reached | str:
+    method: Method, asked: Asked, choice: Choice | None = None, *, below: Reached | Kept | None = None
+) -> Reached | Kept:
     """Train weights, put adapters on top, and say whether that is better than adapters on the base.
 
     Parameters
@@ -70,13 +70,13 @@ def tune_weights(
     choice : Choice, optional
         What was chosen without weights: it stays where it is as good. Without it weights are forced: the
         best of them is shown, and only the verdict may refuse it.
-    below : Reached, optional
-        What a cheaper method reached: it stays where it is as good, and all steps must fit into the time.
+    below : Reached or Kept, optional
+        What a cheaper method came to: that stays where it is as good, and all steps must fit into the time.
 
     Returns
     -------
-    Reached or str
-        Why not, in a line, where nothing was gained or the time does not suffice.
+    Reached or Kept
+        The latter where nothing was gained or the time does not suffice.
 
     Raises
     ------
@@ -91,12 +91,16 @@ def tune_weights(
     try:
         return _tune(method, asked, choice, kept, below)
     except TooFew as few:
-        return f"no weights were tuned: {few}"
+        return Kept(f"no weights were tuned: {few}")
 
 
 def _tune(
-    method: Method, asked: Asked, choice: Choice | None, kept: Checkpoint | None, below: Reached | None
-) -> Reached | str:
+    method: Method,
+    asked: Asked,
+    choice: Choice | None,
+    kept: Checkpoint | None,
+    below: Reached | Kept | None,
+) -> Reached | Kept:
     from embedtune.weights.device import for_device
     from embedtune.weights.plan import TooLittleTime
     from embedtune.weights.train import train
@@ -110,7 +114,7 @@ def _tune(
     try:
         encoding = _encoding(asked) if budget.deadline is not None else 0.0
         _enough(budget.left, encoding)
-        if below is None:
+        if below is None or below.choice is None:
             started = time.monotonic()
             plain = choose(pool, **own, budget=_until(budget, budget.left * (1 - CHOOSING)))
             adapters = time.monotonic() - started
@@ -137,12 +141,13 @@ def _tune(
         )
         log.info("weights (%s): %s", method.name, asdict(trained.history))
         if not trained.strength:
-            return "tuned weights gained nothing on rows held out of their training"
+            note = "tuned weights gained nothing on rows held out of their training"
+            return Kept(note, plain, adapters, trained.history.late)
         encoder = _saved(tower.save, asked.encoder, method)
     except TooLittleTime as late:
         if choice is None:
             raise UserError(str(late), where="budget", fix="give more time, or take method auto") from None
-        return f"no weights were tuned: {late}" if below is None else str(late)
+        return Kept(f"no weights were tuned: {late}" if below is None else str(late))
     finally:
         if kept is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -162,7 +167,7 @@ def _tune(
         note = f"{below.note}; {method.name} reach {score}"
         refused = f"{score}, not better by more than chance"
     if joined is None:
-        return refused
+        return Kept(refused, plain, adapters, trained.history.late)
     found = replace(found, train=_fixed(found.train, tuned_pool))
     return Reached(encoder, found, tuned_pool, joined, note, trained.history.late, adapters)
 

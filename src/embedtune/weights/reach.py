@@ -15,7 +15,7 @@ from embedtune.tuners.auto import Choice
 from embedtune.tuners.base import Tuner
 from embedtune.types import Encoder
 from embedtune.weights import RUNGS
-from embedtune.weights.asked import Asked, Reached
+from embedtune.weights.asked import Asked, Kept, Reached
 from embedtune.weights.methods import Full, Layers, Lora, Method, Table
 from embedtune.weights.room import refuse_too_large
 
@@ -117,20 +117,20 @@ def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached
     from embedtune.weights.flow import tune_weights
 
     reached = tune_weights(one, asked, choice)
-    if method is None and isinstance(reached, Reached):
-        reached = _further(asked, reached)
+    if method is None and not reached.late:
+        reached = _further(asked, choice, reached)
     if asked.checkpoint is not None:
         shutil.rmtree(asked.checkpoint, ignore_errors=True)
-    return reached
+    return reached.note if isinstance(reached, Kept) else reached
 
 
-def _further(asked: Asked, reached: Reached) -> Reached:
-    """Train more of the weights where the cheapest method gained and had come to the end of its steps.
+def _further(asked: Asked, choice: Choice | None, reached: Reached | Kept) -> Reached | Kept:
+    """Train more of the weights, once the cheapest method has come to the end of its steps or gains no more.
 
     Where its curve still rises, more time for it is worth more than another method. That of the dearer one
     must suffice for all of its steps.
     """
-    dearer = None if reached.late else _fitting(asked, (Full(), Lora()))
+    dearer = _fitting(asked, (Full(), Lora()))
     if dearer is None:
         return reached
     from embedtune.weights.flow import tune_weights
@@ -138,9 +138,9 @@ def _further(asked: Asked, reached: Reached) -> Reached:
     place = asked.checkpoint and asked.checkpoint / dearer.name
     goes_on = asked.resume and place is not None and (place / "state.json").is_file()
     own = replace(asked, checkpoint=place, resume=goes_on)
-    found = tune_weights(dearer, own, reached.choice, below=reached)
-    if isinstance(found, str):
-        return replace(reached, note=f"{reached.note}; {dearer.name}: {found}")
+    found = tune_weights(dearer, own, choice, below=reached)
+    if isinstance(found, Kept):
+        return replace(reached, note=f"{reached.note}; {dearer.name}: {found.note}")
     return found
 
 

@@ -101,6 +101,31 @@ def test_a_training_that_must_be_whole_is_not_begun_where_its_steps_do_not_fit(
     assert found.history.total == 30
 
 
+@pytest.mark.parametrize(("compiled", "kept"), [(0.7, True), (1.3, False)])
+def test_layers_stay_compiled_only_where_that_is_measured_to_be_faster(
+    asked: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: float, kept: bool
+) -> None:
+    given, clock, done = asked(), Clock(), []
+
+    def gradients(tower: Any, *_: Any) -> float:
+        clock.now += compiled if tower.compiled else 1.0
+        if len(done) in (0, 4):  # the first step warms up, and the first of compiled layers
+            clock.now += 30.0
+        done.append(tower.compiled)
+        for p in tower.trained().values():
+            p.grad = torch.zeros_like(p)
+        return 0.0
+
+    monkeypatch.setattr(loop, "gradients", gradients)
+    monkeypatch.setattr(time, "monotonic", clock)
+    monkeypatch.setattr(loop, "worth_compiling", lambda *_: True)
+    monkeypatch.setattr(TransformerTower, "compile", lambda self: setattr(self, "compiled", True))
+    tower, _ = run(given, tmp_path, replace(QUICK, passes=2))
+    assert done[:8] == [False] * 4 + [True] * 4
+    assert set(done[8:]) == {kept}
+    assert tower.compiled == kept
+
+
 def test_ctrl_c_between_steps_goes_on_to_the_same_bytes(asked: Callable[..., Any], tmp_path: Path) -> None:
     whole, _ = run(asked(), tmp_path / "a")
     place = Checkpoint(tmp_path / "kept", PRINT)

@@ -76,5 +76,5 @@ def wait(tower: Any) -> None:
 
 
 def worth_compiling(asked: bool | str, device: torch.device, steps: int, least: int) -> bool:
-    """Whether the layers are to be compiled: as asked, or, for ``"auto"``, in a long run on a GPU."""
-    return asked is True or (asked == "auto" and device.type == "cuda" and steps >= least)
+    """Whether compiling the layers is worth a trial: for ``"auto"``, in a long run on a GPU."""
+    return asked == "auto" and device.type == "cuda" and steps >= least

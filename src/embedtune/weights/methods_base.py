@@ -52,7 +52,8 @@ class Method:
     precision: str = "auto"
     """``"float32"``, ``"bfloat16"``, or ``"auto"``: whichever is measured to be faster by a quarter."""
     compile: bool | str = "auto"
-    """Whether torch compiles the trained layers: True, False, or ``"auto"``: in a long run on a GPU."""
+    """Whether torch compiles the trained layers: True, False, or ``"auto"``: in a long run on a GPU, where
+    that is measured to be faster."""
     checkpoint_every: float = 60.0
     """Seconds between two checkpoints."""
     warm: bool = False

@@ -182,6 +182,8 @@ def _run(team: Team, tower: TransformerTower, said: dict[str, Any]) -> None:
     tower.autocast = getattr(torch, said["precision"]) if said["precision"] else None
     if said["compiled"] and not tower.compiled:
         tower.compile()
+    elif tower.compiled and not said["compiled"]:
+        tower.uncompile()
     parts = [np.array(rows, np.int64) for rows in said["parts"]]
     run = SpreadParts(tower, team, parts, whole=said["whole"])
     vectors = run.forward()

@@ -8,10 +8,11 @@ gradients that may be cached; what remains of a trainer is this file.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -42,7 +43,12 @@ TRIED = 0.15
 """Share of the time left above which a step is not taken only to be measured."""
 
 LONG = 500
-"""Steps from which on, on a GPU, compiling the layers is worth its minute."""
+"""Steps from which on, on a GPU, compiling the layers is worth the minute that it takes to try it."""
+
+COMPARED = 4
+"""Steps that are taken with and without; the first ones also warm up."""
+
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -133,9 +139,11 @@ class _Run:
         """Measure what a step takes, and plan."""
         history, steps = self.state.history, self.material.steps(0)
         history.total = max(self.method.least_steps, math.ceil(self.method.passes * len(steps)))
-        self._compile()
+        if self.method.compile is True and hasattr(self.tower, "compile"):
+            self.tower.compile()
         history.precision, history.seconds_a_step = self._measured(steps)
         self.state.take(history.precision)
+        self._compile(steps)
         left = self.budget.left - self.reserve
         looks = self.method.checks + len(self.method.strengths)
         affordable = (left - looks * self.seconds_a_check) / max(history.seconds_a_step, 1e-6)
@@ -151,13 +159,22 @@ class _Run:
         if affordable < history.total:
             history.total, history.late = int(affordable), True
 
-    def _compile(self) -> None:
-        device = getattr(self.tower, "device", None)
-        if device is not None and worth_compiling(
-            self.method.compile, device, self.state.history.total, LONG
-        ):
-            compilable: Any = self.tower
-            compilable.compile()
+    def _compile(self, steps: list[Callable[[], Step]]) -> None:
+        """Have the trained layers compiled, where that may be and is measured to be faster."""
+        history, tower = self.state.history, cast("Any", self.tower)
+        device = getattr(tower, "device", None)
+        if device is None or not worth_compiling(self.method.compile, device, history.total, LONG):
+            return
+        plain = min(self._times(steps, history.precision, COMPARED))
+        tower.compile()
+        if not tower.compiled:
+            return
+        compiled = min(self._times(steps, history.precision, COMPARED))
+        log.info("a step takes %.3f s, and %.3f s with compiled layers", plain, compiled)
+        if compiled >= plain:
+            tower.uncompile()
+        elif history.seconds_a_step:
+            history.seconds_a_step = compiled
 
     def _measured(self, steps: list[Callable[[], Step]]) -> tuple[str, float]:
         """Choose the precision; give it and the seconds that a step takes."""
@@ -178,9 +195,14 @@ class _Run:
         return name, found[name]
 
     def _timed(self, steps: list[Callable[[], Step]], precision: str) -> float:
+        """Give the seconds that a step takes."""
+        return float(np.mean(self._times(steps, precision, 2)))
+
+    def _times(self, steps: list[Callable[[], Step]], precision: str, count: int) -> list[float]:
+        """Give the seconds of the first steps without the very first, which also warms up."""
         self.state.take(precision)
         times = []
-        for make in steps[:2]:
+        for make in steps[:count]:
             began = time.monotonic()
             gradients(self.tower, make(), self.state.memory)
             self.state.forget_gradients()
@@ -188,7 +210,7 @@ class _Run:
             times.append(time.monotonic() - began)
             if self._short(times[-1]):
                 break
-        return float(np.mean(times[1:] or times))  # the first one also warms up
+        return times[1:] or times
 
     def _short(self, seconds: float) -> bool:
         """Whether the time is too short to try more steps of so many seconds, only to measure them."""

@@ -233,11 +233,15 @@ class TransformerTower:
         except Exception as error:  # noqa: BLE001 - whatever a compiler of the day raises
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             log.warning("the layers run without being compiled: %s", reason)
-            for layer in self._trained_layers():
-                layer._compiled_call_impl = None
-            self.compiled = False
+            self.uncompile()
         for name, parameter in self.trained().items():
             parameter.grad = kept[name]
+
+    def uncompile(self) -> None:
+        """Have the layers run as they are again."""
+        for layer in self._trained_layers():
+            layer._compiled_call_impl = None
+        self.compiled = False
 
     def _trained_layers(self) -> list[nn.Module]:
         return list(self.stack)[-self.method.layers if self.method.layers else 0 :]

@@ -39,9 +39,8 @@ FORCED_NOTE = (
     + MEANING
 )
 CLIMB_NOTE = (
-    "The best of each rung on the held-out rows, adapters on top; – where it was not reached, or not better"
-    " by more than chance. The verdict is given without test labels, and test is scored once. With 20 minutes"
-    " for each set."
+    "The best of each rung on the held-out rows, adapters on top; – where it was not reached, or not better."
+    " The verdict is given without test labels, and test is scored once. With 20 minutes for each set."
 )
 BUDGET_NOTE = (
     "Wall seconds of a whole `embedtune tune`, from start to the saved folder, test split included, on a"

@@ -165,7 +165,7 @@ def _tune(
         refused = f"{note}: not better by more than chance"
     else:
         note = f"{below.note}; {method.name} reach {score}"
-        refused = f"{score}, not better by more than chance"
+        refused = f"{score}, not better"
     if joined is None:
         return Kept(refused, plain, adapters, trained.history.late)
     found = replace(found, train=_fixed(found.train, tuned_pool))

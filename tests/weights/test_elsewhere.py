@@ -38,18 +38,21 @@ METHODS = {
 
 @pytest.fixture
 def there(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
-    """Give a context in which weights are on the other device; encoders stay where they are."""
-    monkeypatch.setattr(transformer, "device_of", lambda asked: DEVICE)
+    """Give a context in which weights are on the other device, not the processor; encoders stay on that."""
+    now = [torch.device("cpu")]
+    monkeypatch.setattr(transformer, "device_of", lambda asked: now[0])
     monkeypatch.setattr(transformer.TransformerTower, "mixed", lambda self: contextlib.nullcontext())
     monkeypatch.setattr(prefix.torch, "inference_mode", torch.no_grad)  # which such tensors do not know
 
     @contextlib.contextmanager
     def entered() -> Any:
         torch.__future__.set_overwrite_module_params_on_conversion(True)
+        now[0] = DEVICE
         try:
             with Elsewhere():
                 yield
         finally:
+            now[0] = torch.device("cpu")
             torch.__future__.set_overwrite_module_params_on_conversion(False)
 
     return entered
@@ -111,10 +114,7 @@ def test_training_is_that_of_the_processor(
     given = taught(asked()) if name == "teacher" else asked()
     with there():
         found = run(given, tmp_path / "there", METHODS[name])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transformer, "device_of", lambda asked: torch.device("cpu"))
-        wanted = run(given, tmp_path / "here", METHODS[name])
-    same(found, wanted)
+    same(found, run(given, tmp_path / "here", METHODS[name]))
     saved, plain = (
         load_file(tmp_path / where / "saved" / "model.safetensors") for where in ("there", "here")
     )
@@ -128,9 +128,7 @@ def test_other_tasks_too(
     given = asked(data=request.getfixturevalue(data))
     with there():
         found = run(given, tmp_path / "there", METHODS["full"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transformer, "device_of", lambda asked: torch.device("cpu"))
-        same(found, run(given, tmp_path / "here", METHODS["full"]))
+    same(found, run(given, tmp_path / "here", METHODS["full"]))
 
 
 def test_a_run_goes_on_there_after_an_interruption(

@@ -39,6 +39,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(one.__init__, "__kwdefaults__", {**one.__init__.__kwdefaults__, **quicker})
 
 
+def slowly(monkeypatch: pytest.MonkeyPatch, method: Any, rate: float) -> None:
+    monkeypatch.setattr(method.__init__, "__kwdefaults__", {**method.__init__.__kwdefaults__, "rate": rate})
+
+
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("method", ["full", "lora", "layers"])
 def test_tuned_weights_are_judged_saved_and_loaded(
@@ -221,16 +225,11 @@ def test_auto_tunes_weights_only_where_a_budget_is_given(
 def test_auto_keeps_what_is_simpler_where_weights_are_not_better(
     deep_model: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settings.Layers.__init__, "__kwdefaults__",
-                        {**settings.Layers.__init__.__kwdefaults__, "rate": 1e-9})  # fmt: skip
+    slowly(monkeypatch, settings.Layers, 1e-9)
     plain = fine_tune(base_model=str(deep_model), data=rows)
     timed = fine_tune(base_model=str(deep_model), data=rows, budget="10m")
     assert timed.verdict.method == plain.verdict.method
     assert timed.encoder.fingerprint == plain.encoder.fingerprint
-
-
-def slowly(monkeypatch: pytest.MonkeyPatch, method: Any, rate: float) -> None:
-    monkeypatch.setattr(method.__init__, "__kwdefaults__", {**method.__init__.__kwdefaults__, "rate": rate})
 
 
 @pytest.mark.usefixtures("quick")

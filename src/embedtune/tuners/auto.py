@@ -194,9 +194,9 @@ def choose(
 
 
 def _single(method: str | Tuner) -> Iterator[Candidate]:
-    tuner: Tuner = TUNERS.load(method)() if isinstance(method, str) else method
-    if tuner.name != "identity":  # the base is judged anyway
-        yield Candidate(method if isinstance(method, str) else method.name, tuner, STRENGTHS)
+    name, tuner = (method, TUNERS.load(method)()) if isinstance(method, str) else (method.name, method)
+    if name != "identity":  # the base is judged anyway
+        yield Candidate(name, tuner, STRENGTHS)
 
 
 def _judge(

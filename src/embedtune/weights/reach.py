@@ -57,12 +57,10 @@ def with_distil(method: Method | None, distil: float | None, *, taught: bool) ->
     UserError
         When the share is none from 0 to 1, or there is no teacher, or no method that tunes weights.
     """
-    if distil is None:
-        if method is not None and method.distil and not taught:
-            raise UserError("distil is for a teacher's scores, and there is no teacher", fix="name one")
-        return method
-    if not taught:
+    if not taught and (distil is not None or (method is not None and method.distil)):
         raise UserError("distil is for a teacher's scores, and there is no teacher", fix="name one")
+    if distil is None:
+        return method
     if method is None:
         fix = f"take method {', '.join(RUNGS)}, or leave distil out: its labels train in any case"
         raise UserError("only methods that tune weights follow a teacher's scores", fix=fix)
@@ -77,7 +75,7 @@ def check_checkpoint(folder: Path | None, *, weights: bool, resume: bool) -> Non
     UserError
         When either is asked for.
     """
-    kept = folder is not None and (folder / "state.json").is_file()
+    kept = _holds_state(folder)
     if resume and not kept:
         where = None if folder is None else str(folder)
         raise UserError("there is no checkpoint to go on from", where=where, fix="run without --resume")
@@ -85,6 +83,11 @@ def check_checkpoint(folder: Path | None, *, weights: bool, resume: bool) -> Non
         raise UserError(
             "an unfinished training is kept here", where=str(folder), fix="go on with --resume, or delete it"
         )
+
+
+def _holds_state(folder: Path | None) -> bool:
+    """Say whether a training is kept in a folder; told here without torch, which checkpoints need."""
+    return folder is not None and (folder / "state.json").is_file()
 
 
 def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached | str | None:
@@ -95,8 +98,8 @@ def reach(asked: Asked, method: Method | None, choice: Choice | None) -> Reached
     asked : Asked
         Data, base, and what was made of them.
     method : Method, optional
-        The one that is forced; without it the cheapest for the base and, where that gains and time is
-        left, a dearer one.
+        The one that is forced; without it the cheapest for the base and, once that has come to its end and
+        time is left, a dearer one.
     choice : Choice, optional
         What was chosen without weights; None where a method is forced.
 
@@ -136,8 +139,7 @@ def _further(asked: Asked, choice: Choice | None, reached: Reached | Kept) -> Re
     from embedtune.weights.flow import tune_weights
 
     place = asked.checkpoint and asked.checkpoint / dearer.name
-    goes_on = asked.resume and place is not None and (place / "state.json").is_file()
-    own = replace(asked, checkpoint=place, resume=goes_on)
+    own = replace(asked, checkpoint=place, resume=asked.resume and _holds_state(place))
     found = tune_weights(dearer, own, choice, below=reached)
     if isinstance(found, Kept):
         return replace(reached, note=f"{reached.note}; {dearer.name}: {found.note}")

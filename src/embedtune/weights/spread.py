@@ -16,6 +16,7 @@ import atexit
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -188,6 +189,8 @@ def join_team() -> Team:
                 where=where,
                 fix="start them with torchrun, or one alone without its variables (RANK, WORLD_SIZE)",
             ) from None
+    if dist.get_rank():  # before the next line, as the first process goes on only once all have come to it
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for that one
     messages: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
     _team = Team(dist.get_rank(), dist.get_world_size(), messages, _own=own)
     atexit.register(_team.release)

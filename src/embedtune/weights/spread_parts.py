@@ -8,7 +8,6 @@ process's: the others have no state, so that a run can be resumed, or its memory
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -136,8 +135,7 @@ def announce(team: Team, tower: TransformerTower, texts: Texts, folder: Path) ->
 
 
 def serve(team: Team) -> None:
-    """Do what the first process says, until it ends; Ctrl-C is for that one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Do what the first process says, until it ends."""
     logging.disable(logging.WARNING)  # the first process says it
     tower: TransformerTower | None = None
     while True:

@@ -11,6 +11,7 @@ from embedtune.tuners.deltas import DeltasTuner
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.own_labels import OwnLabels
 from embedtune.tuners.ridge import RidgeTuner
+from embedtune.tuners.whitened import Whitened
 from embedtune.tuners.with_pseudo import WithPseudoQueries
 
 DELTA_STRENGTHS = (0.5, 0.75, 1.0, 1.25)
@@ -26,12 +27,13 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
 
     Adapters learn among the documents that have labels: for queries on unseen documents the others are
     not negatives. Where the same documents are asked for again, one that holds the others away too, with
-    less weight, joins them; and shifts of single documents climb on top of the best adapter, and of the
-    one that serves unseen documents best: they do for the seen ones what it does not. The kind of
-    shift that did better on the first is tried on the second. Where some labels were made, adapters are
-    tried on people's own labels alone too, so that labels which harm are left out. Where
-    documents have titles, adapters are tried that learn from them too; these hold the others away as
-    well, so that one which does only that is not tried where they are better.
+    less weight, joins them. The best of them is fitted to whitened vectors as well. Shifts of single
+    documents, where these are asked for again, climb on top of the best adapter, and of the one that
+    serves unseen documents best: they do for the seen ones what it does not. The kind of shift that did
+    better on the first is tried on the second. Where some labels were made, adapters are tried on people's
+    own labels alone too, so that labels which harm are left out. Where documents have titles, adapters
+    are tried that learn from them too; these hold the others away as well, so that one which does only
+    that is not tried where they are better.
     """
     yield Candidate("ridge", RidgeTuner(), STRENGTHS)
     yield Candidate("linear (queries)", LinearTuner(sides="query"), STRENGTHS)
@@ -52,6 +54,10 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
         yield Candidate("linear (both, titles)", both, STRENGTHS, rung=2)
     if repeated and not _lead(tried, "titles)"):
         yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
+    best = max((t for t in tried if t.name.startswith("linear")), key=lambda t: t.mean)
+    if best.candidate is not None:
+        name = f"{best.name.removesuffix(')')}, whitened)"
+        yield Candidate(name, Whitened(best.candidate.tuner), STRENGTHS, rung=2)
     if not repeated:
         return
     kinds = dict(DELTAS)
@@ -76,8 +82,11 @@ def _lead(tried: list[Tried], ending: str) -> bool:
 
 
 def _bases_of_deltas(folded: Folded, tried: list[Tried]) -> list[Tried]:
-    """Give the adapter that is best overall, and the one that is best on unseen documents."""
-    adapters = [t for t in tried if t.name != "ridge"]
+    """Give the adapter that is best overall, and the one that is best on unseen documents.
+
+    None beyond full strength: what that does for seen documents, at a cost to the others, shifts do better.
+    """
+    adapters = [t for t in tried if t.name != "ridge" and t.strength <= 1]
     unseen = folded.strata["unseen"]
     found = [max(adapters, key=lambda t: t.mean)]
     if unseen.any():

@@ -18,8 +18,9 @@ DELTA_STRENGTHS = (0.5, 0.75, 1.0, 1.25)
 """Strengths of shifts of documents."""
 
 
-DELTAS = {"gentle": DeltasTuner(), "firm": DeltasTuner(drop=0.0, rate=1.0)}
-"""Shifts that leave unseen documents their place, and shifts that go all the way."""
+DELTAS = {"gentle": DeltasTuner(), "firm": DeltasTuner(scale=12.0)}
+"""Shifts that leave unseen documents their place, and shifts that go on where these rest: a softer softmax
+is not content with a small lead."""
 
 
 def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:

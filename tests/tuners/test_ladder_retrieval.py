@@ -1,0 +1,73 @@
+"""The ladder of retrieval: what stands on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from embedtune.judging.labelled import Labelled
+from embedtune.training.budget import Budget
+from embedtune.transforms import Linear
+from embedtune.tuners.auto import Choice, choose
+from embedtune.tuners.ladder_retrieval import ladder
+from embedtune.tuners.whitened import Whitened
+
+
+def climbed(labelled: Labelled) -> Choice:
+    return choose(labelled, ladder=ladder, method="auto", metric="ndcg@10", seed=0, budget=Budget())
+
+
+@pytest.fixture
+def asked_again(make_world: Callable[..., Any]) -> Labelled:
+    """Give queries that ask for the same documents again and again."""
+    world = make_world(n=150, documents=200, noise=0.5)
+    asked = np.arange(150) % 50
+    rng = np.random.default_rng(1)
+    q = world.train.documents[asked] @ world.map.T + 0.3 * rng.standard_normal((150, 12)) / np.sqrt(12)
+    pairs = csr_matrix((np.ones(150, np.float32), (np.arange(150), asked)), shape=(150, 200))
+    q = (q / np.linalg.norm(q, axis=1, keepdims=True)).astype(np.float32)
+    return Labelled(q, world.train.documents, pairs, world.train.document_ids, np.arange(150))
+
+
+def test_the_best_adapter_is_tried_on_whitened_vectors_once(asked_again: Labelled) -> None:
+    tried = climbed(asked_again).tried
+    names = list(dict.fromkeys(one.name for one in tried))
+    at = next(i for i, name in enumerate(names) if name.endswith(", whitened)"))
+    before = [one for one in tried if one.name in names[:at] and one.name.startswith("linear")]
+    best = max(before, key=lambda one: one.mean)
+    again = next(one for one in tried if one.name == names[at])
+    assert names[at] == f"{best.name[:-1]}, whitened)"
+    assert best.candidate is not None
+    assert again.candidate is not None
+    assert again.candidate.tuner == Whitened(best.candidate.tuner)
+    assert again.rung == 2  # the stored documents move
+    assert sum(name.endswith(", whitened)") for name in names) == 1
+
+
+def test_shifts_stand_on_adapters_that_are_not_exaggerated(asked_again: Labelled) -> None:
+    tried = climbed(asked_again).tried
+    stacked = [one.candidate for one in tried if "deltas" in one.name]
+    assert {name.split("(")[-1] for name in (one.name for one in stacked if one)} == {"gentle)", "firm)"}
+    assert all(one is not None and one.below_strength <= 1 for one in stacked)
+
+
+def test_whitening_is_chosen_where_strong_directions_drown_the_others(make_world: Callable[..., Any]) -> None:
+    """A single map of both sides: the labels are too few to find what the documents show at once."""
+    world = make_world(n=40, documents=500, d=24, turn=0.0, noise=0.6)
+    strong = np.eye(24, dtype=np.float32)
+    strong[:4] *= 8.0
+    below = Linear.shared(strong)
+    drowned = replace(
+        world.train,
+        queries=below.queries(world.train.queries),
+        documents=below.documents(world.train.documents),
+    )
+    found = climbed(drowned)
+    assert found.chosen.name.endswith("whitened)")
+    whitened = [one.mean for one in found.tried if one.name.endswith("whitened)")]
+    assert max(whitened) > max(one.mean for one in found.tried if "whitened" not in one.name) + 0.02

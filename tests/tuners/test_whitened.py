@@ -12,7 +12,7 @@ import pytest
 from embedtune.training.pseudo import PseudoQueries
 from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Linear
-from embedtune.tuners import whitened
+from embedtune.tuners import compress
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.ridge import RidgeTuner
@@ -90,7 +90,7 @@ def test_of_many_documents_a_sample_is_enough(
 ) -> None:
     data = make_world().data
     whole = Whitened(IdentityTuner()).fit(data, seed=1)
-    monkeypatch.setattr(whitened, "ROWS", 300)
+    monkeypatch.setattr(compress, "ROWS", 300)
     part, again, other = (Whitened(IdentityTuner()).fit(data, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_allclose(part.query, whole.query, atol=0.05)
     np.testing.assert_array_equal(part.query, again.query)

@@ -15,6 +15,7 @@ from embedtune.training.threads import eigh
 from embedtune.transforms import Linear
 from embedtune.tuners.batches import Batches
 from embedtune.tuners.linear import typical_product
+from embedtune.tuners.moments import covariance, inverse_root, moment
 from embedtune.tuners.passes import steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Vectors
@@ -131,18 +132,18 @@ class _Descent:
                 fix=f"give a whole number from 1 to {width}",
             )
         documents = sampled(train.documents, rng)
-        query, document = _moment(train.queries), _moment(documents)
+        query, document = moment(train.queries), moment(documents)
         start = closed_form(query, document, config.dims)
         self.matrix = {"query": start[0], "document": start[1]}
         self.momentum = {side: np.zeros_like(w) for side, w in self.matrix.items()}
         self.right = {
-            "query": _inverse_root(query, config.floor),
-            "document": _inverse_root(document, config.floor),
+            "query": inverse_root(query, config.floor).astype(np.float32),
+            "document": inverse_root(document, config.floor).astype(np.float32),
         }
         y, z = self.queries(train.queries), self.documents(documents)
         self.left = {
-            "query": _inverse_root(_moment(z - z.mean(axis=0)), config.floor),
-            "document": _inverse_root(_moment(y), config.floor),
+            "query": inverse_root(covariance(z), config.floor).astype(np.float32),
+            "document": inverse_root(moment(y), config.floor).astype(np.float32),
         }
         self.scale = config.scale / typical_product(train, rng)
 
@@ -246,23 +247,11 @@ def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(scores - np.log(np.exp(scores).sum(axis=1, keepdims=True)), np.float32)
 
 
-def _moment(x: Vectors) -> NDArray[np.float64]:
-    return np.asarray((x.T @ x).astype(np.float64) / max(len(x), 1))
-
-
 def _roots(moment: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give the square root of a second moment and its inverse, with a small floor for empty directions."""
     values, axes = eigh(moment)
     values = np.maximum(values, 0) + 1e-4 * max(float(values.mean()), 1e-30)
     return (axes * np.sqrt(values)) @ axes.T, (axes / np.sqrt(values)) @ axes.T
-
-
-def _inverse_root(moment: NDArray[np.float64], floor: float) -> Matrix:
-    """(second moment / its mean eigenvalue + floor)^(-1/2)."""
-    values, axes = eigh(moment)
-    values = np.maximum(values, 0)
-    values /= max(float(values.mean()), 1e-30)
-    return np.ascontiguousarray((axes * (values + floor) ** -0.5) @ axes.T, np.float32)
 
 
 def rotation(documents: Vectors, *, turns: int = 30, seed: int = 0) -> Matrix:

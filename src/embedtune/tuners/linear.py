@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from embedtune.errors import UserError
 from embedtune.training.budget import Budget
 from embedtune.training.retrieval import TuningData
-from embedtune.training.threads import eigh
 from embedtune.transforms import Identity, Linear
 from embedtune.tuners.batches import Batches
+from embedtune.tuners.moments import covariance, inverse_root, moment
 from embedtune.tuners.passes import steps
 from embedtune.tuners.softmax import Batch, softmax_loss, through_unit, to_unit
 from embedtune.types import Transform, Vectors
@@ -135,8 +135,8 @@ class _Descent:
         self.momentum = {name: np.zeros((d, d), np.float32) for name in names}
         rows = np.sort(rng.choice(len(train.documents), min(len(train.documents), 8192), replace=False))
         documents = np.asarray(train.documents[rows], np.float32)
-        self.whiten_query = _inverse_root(train.queries, config.floor)
-        self.whiten_document = _inverse_root(documents - documents.mean(axis=0), config.floor)
+        self.whiten_query = inverse_root(moment(train.queries), config.floor).astype(np.float32)
+        self.whiten_document = inverse_root(covariance(documents), config.floor).astype(np.float32)
         self.scale = config.scale / typical_product(train, rng)
 
     def matrix(self, side: str) -> Matrix | None:
@@ -221,11 +221,3 @@ def typical_product(train: TuningData, rng: np.random.Generator) -> float:
     rows = np.sort(rng.choice(len(train.documents), min(len(train.documents), 4096), replace=False))
     lengths = [np.linalg.norm(x, axis=1).mean() for x in (train.queries, train.documents[rows])]
     return float(lengths[0] * lengths[1])
-
-
-def _inverse_root(x: Vectors, floor: float) -> Matrix:
-    """(second moment / its mean eigenvalue + floor)^(-1/2), (d, d)."""
-    values, axes = eigh((x.T @ x).astype(np.float64) / len(x))
-    values = np.maximum(values, 0)
-    values /= max(values.mean(), 1e-30)
-    return np.ascontiguousarray((axes * (values + floor) ** -0.5) @ axes.T, np.float32)

@@ -16,13 +16,17 @@ ROWS = 16_384
 """Rows worked on at a time; as many or fewer are worked on at once."""
 
 
+def moment(x: Vectors) -> Matrix:
+    """Give the second moment about zero, (d, d), of the rows of an array (n, d)."""
+    return np.asarray((x.T @ x).astype(np.float64) / max(len(x), 1))
+
+
 def covariance(*parts: Vectors) -> Matrix:
     """Give the second moment about the mean, (d, d), of the rows of several arrays (n_i, d) together."""
     n = sum(map(len, parts))
     if n <= ROWS:
         x = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        x = x - x.mean(axis=0)
-        return np.asarray((x.T @ x).astype(np.float64) / len(x))
+        return moment(x - x.mean(axis=0))
     mean = sum(block.sum(axis=0, dtype=np.float64) for block in _blocks(*parts)) / n
     total = np.zeros((parts[0].shape[1],) * 2)
     for block in _blocks(*parts):
@@ -31,12 +35,12 @@ def covariance(*parts: Vectors) -> Matrix:
     return total / n
 
 
-def inverse_root(moment: Matrix, floor: float) -> Matrix:
-    """(moment / its mean eigenvalue + floor)^(-1/2), (d, d)."""
+def inverse_root(moment: Matrix, floor: float, power: float = 0.5) -> Matrix:
+    """(moment / its mean eigenvalue + floor)^(-power), (d, d): the root where not told otherwise."""
     values, axes = eigh(moment)
     values = np.maximum(values, 0)
     values /= max(values.mean(), 1e-30)
-    return np.asarray((axes * (values + floor) ** -0.5) @ axes.T)
+    return np.asarray((axes * (values + floor) ** -power) @ axes.T)
 
 
 def in_blocks(n: int, product: Callable[[slice], NDArray[np.floating]]) -> NDArray[np.floating]:

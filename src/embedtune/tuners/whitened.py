@@ -9,13 +9,11 @@ import numpy as np
 
 from embedtune.training.budget import Budget
 from embedtune.training.retrieval import TuningData
-from embedtune.training.threads import eigh
 from embedtune.transforms import Linear, then
 from embedtune.tuners.base import Tuner
+from embedtune.tuners.compress import sampled
+from embedtune.tuners.moments import covariance, inverse_root
 from embedtune.types import Transform, Vectors
-
-ROWS = 16384
-"""Documents whose covariance is taken, at most."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,8 @@ class Whitened:
 
     def fit(self, train: TuningData, *, seed: int = 0, budget: Budget | None = None) -> Transform:
         """Fit the tuner to whitened vectors; at full strength the map whitens, then does what was fitted."""
-        rows = np.arange(len(train.documents))
-        if len(rows) > ROWS:
-            rows = np.sort(np.random.default_rng(seed).choice(rows, ROWS, replace=False))
-        matrix = whitening(np.asarray(train.documents[rows], np.float32), self.power, self.floor)
+        documents = sampled(train.documents, np.random.default_rng(seed))
+        matrix = whitening(documents, self.power, self.floor)
         below = Linear.shared(matrix, normalise=train.cosine)
         return then(below, self.tuner.fit(train.mapped(below), seed=seed, budget=budget))
 
@@ -66,9 +62,5 @@ def whitening(x: Vectors, power: float, floor: float) -> Vectors:
 
     Symmetric, its mean squared eigenvalue 1. It does not move the mean.
     """
-    centred = x - x.mean(axis=0)
-    values, axes = eigh((centred.T @ centred).astype(np.float64) / len(x))
-    values = np.maximum(values, 0)
-    stretch = (values / max(values.mean(), 1e-30) + floor) ** (-power / 2)
-    stretch /= np.sqrt((stretch**2).mean())
-    return np.ascontiguousarray((axes * stretch) @ axes.T, np.float32)
+    matrix = inverse_root(covariance(x), floor, power / 2)
+    return np.asarray(matrix * (len(matrix) ** 0.5 / np.linalg.norm(matrix)), np.float32)

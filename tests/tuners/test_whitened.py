@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune.training.pseudo import PseudoQueries
+from embedtune.training.of_documents import PseudoQueries
 from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Linear
 from embedtune.tuners import compress

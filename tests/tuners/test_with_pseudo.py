@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from embedtune.training.pseudo import PseudoQueries
+from embedtune.training.of_documents import PseudoQueries
 from embedtune.training.retrieval import TuningData
 from embedtune.transforms import Linear
 from embedtune.tuners.linear import LinearTuner

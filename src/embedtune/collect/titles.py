@@ -15,7 +15,7 @@ from embedtune.encoders.pace import Pace, Unfinished, paced
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.verdict import FEWEST
 from embedtune.training.budget import Budget
-from embedtune.training.pseudo import PseudoQueries
+from embedtune.training.of_documents import PseudoQueries
 from embedtune.types import Encoder
 
 MOST = 4000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,3 +74,11 @@ class TokenCounter:
             encodings = self._tokenizer.encode_batch_fast(block, add_special_tokens=special)
             counts[start : start + len(block)] = [len(encoding.ids) for encoding in encodings]
         return counts
+
+    def ends(self, texts: Sequence[str]) -> Iterator[list[int]]:
+        """Give where each token of each text ends, in characters; without special tokens."""
+        for start in range(0, len(texts), BLOCK):
+            for encoding in self._tokenizer.encode_batch(
+                list(texts[start : start + BLOCK]), add_special_tokens=False
+            ):
+                yield [end for _, end in encoding.offsets]

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from embedtune.encoders.device import named_device
 from embedtune.encoders.model_folder import ModelFiles, ModelFolder
 from embedtune.encoders.tokens import TokenCounter
+from embedtune.encoders.windows import later_windows
 from embedtune.errors import ModelNotFound, UserError
 from embedtune.extras import need, require
 from embedtune.types import Content, Kind, Similarity, Vectors
@@ -155,6 +156,16 @@ class TransformerEncoder:
         None where the model has no fast tokenizer.
         """
         return self._counter.count(texts, prompt=self.prompts[kind]) if self._counter else None
+
+    def later_windows(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+        """Cut what is not read of documents into windows that can be read, and give the row of each.
+
+        See :func:`embedtune.encoders.windows.later_windows`. None where the model has no limit, or no fast
+        tokenizer.
+        """
+        if self._counter is None or self.max_tokens is None:
+            return [], np.empty(0, np.int64)
+        return later_windows(texts, self._counter, self.max_tokens, prompt=self.prompts["document"])
 
     def _lengths(self, texts: Sequence[str], kind: Kind) -> NDArray[np.int64]:
         """Tokens that the model will read of each text, or an estimate from its characters."""

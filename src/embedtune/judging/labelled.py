@@ -15,7 +15,7 @@ from embedtune.judging.problem import FAR, Round
 from embedtune.mapped import gather, release
 from embedtune.memory import at_most
 from embedtune.search import positive_ranks, top_k
-from embedtune.training.pseudo import PseudoQueries
+from embedtune.training.of_documents import PseudoQueries, Unread
 from embedtune.training.retrieval import TuningData
 from embedtune.types import Similarity, Transform, Vectors
 
@@ -68,6 +68,8 @@ class Labelled:
         Rounds that are given, where training is too long for more; drawn unless given.
     pseudo : PseudoQueries, optional
         What documents say of themselves: it trains beside the labels of every round, and is never judged.
+    unread : Unread, optional
+        What the base does not read of long documents.
     """
 
     queries: Vectors
@@ -83,6 +85,7 @@ class Labelled:
     taught: csr_matrix | None = None
     fixed: tuple[Round, ...] = ()
     pseudo: PseudoQueries | None = None
+    unread: Unread | None = None
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -125,6 +128,7 @@ class Labelled:
             None if self.weight is None else self.weight[rows],
             None if self.made is None else self.made[rows],
             self.pseudo,
+            self.unread,
         )
 
     def rounds(self, seed: int) -> list[Round]:
@@ -272,4 +276,5 @@ class Labelled:
             negatives=None if self.negatives is None else csr_matrix(self.negatives.tocsc()[:, rows]),
             taught=None if self.taught is None else csr_matrix(self.taught.tocsc()[:, rows]),
             pseudo=self.pseudo and self.pseudo.among(rows, len(self.documents)),
+            unread=self.unread and self.unread.among(rows, len(self.documents)),
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from embedtune.collect import Collected, collect, training_splits
 from embedtune.collect.probes import probes_of
 from embedtune.collect.titles import with_titles
+from embedtune.collect.unread import with_unread
 from embedtune.data.dataset import Dataset
 from embedtune.encoders.pace import Pace, Unfinished, paced
 from embedtune.judging.retention import ProbeSet
@@ -66,7 +67,7 @@ def prepare(
     keeping : bool
         Whether a share of the probes' neighbours has to be kept, so that nothing can be tuned without them.
     climbing : bool
-        Whether a ladder is climbed, which tries titles too.
+        Whether a ladder is climbed, which tries titles, and the rest of long documents, too.
 
     Raises
     ------
@@ -93,7 +94,8 @@ def prepare(
     with _time_of(budget):
         found, probes = collect(dataset, encoder, test=test, progress=progress), None
         if climbing:
-            found = with_titles(found, dataset, encoder, budget)
+            for more in (with_titles, with_unread):
+                found = more(found, dataset, encoder, budget)
         if found.labels >= FEWEST:
             with contextlib.suppress(*() if keeping else (Unfinished,)):
                 probes = probes_of(dataset, encoder, seed=seed, needed=keeping, progress=progress)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from embedtune.training.pseudo import PseudoQueries
+from embedtune.training.of_documents import PseudoQueries, Unread
 from embedtune.types import Similarity, Transform, Vectors
 
 
@@ -41,6 +41,9 @@ class TuningData:
     pseudo : PseudoQueries, optional
         What documents say of themselves; for tuners that ask for it, see
         :class:`~embedtune.tuners.with_pseudo.WithPseudoQueries`.
+    unread : Unread, optional
+        What the base does not read of long documents, for tuners that ask for it, see
+        :class:`~embedtune.tuners.read_on.ReadOn`.
     """
 
     queries: Vectors
@@ -53,6 +56,7 @@ class TuningData:
     weight: NDArray[np.float32] | None = None
     made: NDArray[np.bool_] | None = None
     pseudo: PseudoQueries | None = None
+    unread: Unread | None = None
 
     def __len__(self) -> int:
         """Training queries."""
@@ -72,10 +76,11 @@ class TuningData:
         return rows, self.positives.indices.astype(np.int64), weight
 
     def mapped(self, below: Transform) -> TuningData:
-        """Give the same labels with both sides' vectors mapped by ``below``."""
+        """Give the same labels with both sides' vectors mapped by ``below``; without what is unread."""
         documents = below.documents(np.asarray(self.documents, np.float32), self.document_ids)
         pseudo = self.pseudo and replace(self.pseudo, vectors=below.queries(self.pseudo.vectors))
-        return replace(self, queries=below.queries(self.queries), documents=documents, pseudo=pseudo)
+        queries = below.queries(self.queries)
+        return replace(self, queries=queries, documents=documents, pseudo=pseudo, unread=None)
 
     def own(self) -> TuningData:
         """Give the queries whose labels people gave."""
@@ -108,6 +113,7 @@ class TuningData:
             document_ids=[self.document_ids[column] for column in columns],
             negatives=None if self.negatives is None else part(self.negatives),
             pseudo=self.pseudo and self.pseudo.among(columns, len(self.documents)),
+            unread=self.unread and self.unread.among(columns, len(self.documents)),
         )
 
     def targets(self) -> Vectors:

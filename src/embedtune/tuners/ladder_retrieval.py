@@ -8,8 +8,10 @@ from embedtune.data.splits import REPEATED
 from embedtune.judging.folded import Candidate, Folded
 from embedtune.tuners.auto import STRENGTHS, Tried
 from embedtune.tuners.deltas import DeltasTuner
+from embedtune.tuners.identity import IdentityTuner
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.own_labels import OwnLabels
+from embedtune.tuners.read_on import ReadOn
 from embedtune.tuners.ridge import RidgeTuner
 from embedtune.tuners.whitened import Whitened
 from embedtune.tuners.with_pseudo import WithPseudoQueries
@@ -28,7 +30,8 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
 
     Adapters learn among the documents that have labels: for queries on unseen documents the others are
     not negatives. Where the same documents are asked for again, one that holds the others away too, with
-    less weight, joins them. The best of them is fitted to whitened vectors as well. Shifts of single
+    less weight, joins them. The best of them is fitted to whitened vectors as well; where many documents
+    are longer than the base reads, the better of the two to vectors of all that they say. Shifts of single
     documents, where these are asked for again, climb on top of the best adapter, and of the one that
     serves unseen documents best: they do for the seen ones what it does not. The kind of shift that did
     better on the first is tried on the second. Where some labels were made, adapters are tried on people's
@@ -55,10 +58,12 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
         yield Candidate("linear (both, titles)", both, STRENGTHS, rung=2)
     if repeated and not _lead(tried, "titles)"):
         yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
-    best = max((t for t in tried if t.name.startswith("linear")), key=lambda t: t.mean)
-    if best.candidate is not None:
-        name = f"{best.name.removesuffix(')')}, whitened)"
-        yield Candidate(name, Whitened(best.candidate.tuner), STRENGTHS, rung=2)
+    adapter = _best_linear(tried)
+    yield Candidate(f"{adapter.name[:-1]}, whitened)", Whitened(adapter.tuner), STRENGTHS, rung=2)
+    if getattr(folded.problem, "unread", None) is not None:
+        adapter = _best_linear(tried)
+        yield Candidate("read on", ReadOn(IdentityTuner()), STRENGTHS, rung=2)
+        yield Candidate(f"{adapter.name[:-1]}, read on)", ReadOn(adapter.tuner), STRENGTHS, rung=2)
     if not repeated:
         return
     kinds = dict(DELTAS)
@@ -75,6 +80,13 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
             )
         best = max(tried[-len(kinds) * len(DELTA_STRENGTHS) :], key=lambda t: t.mean)
         kinds = {kind: tuner for kind, tuner in DELTAS.items() if best.name.endswith(f"({kind})")}
+
+
+def _best_linear(tried: list[Tried]) -> Candidate:
+    """Give the best adapter so far."""
+    best = max((t for t in tried if t.name.startswith("linear")), key=lambda t: t.mean).candidate
+    assert best is not None  # only the base is no candidate
+    return best
 
 
 def _lead(tried: list[Tried], ending: str) -> bool:

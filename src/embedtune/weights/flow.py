@@ -23,6 +23,7 @@ import numpy as np
 from embedtune.artifact.probes import uncached
 from embedtune.collect import collect
 from embedtune.collect.titles import with_titles
+from embedtune.collect.unread import with_unread
 from embedtune.encoders import load_encoder
 from embedtune.encoders.tokens import reading_lengths
 from embedtune.errors import UserError
@@ -152,7 +153,8 @@ def _tune(
         if kept is None:
             shutil.rmtree(folder, ignore_errors=True)
     found = collect(asked.dataset, encoder, test=asked.test, progress=budget.progress)
-    found = with_titles(found, asked.dataset, encoder, _until(budget, 2 * adapters))
+    for more in (with_titles, with_unread):
+        found = more(found, asked.dataset, encoder, _until(budget, 2 * adapters))
     tuned_pool = replace(like(found.train, pool), fixed=(round_,))
     label = f"{method.name} × {trained.strength:g}"
     weights = choose(tuned_pool, **own, budget=_until(budget, 2 * adapters))
@@ -184,6 +186,7 @@ def like(problem: Any, pool: Any) -> Any:
         documents=np.ascontiguousarray(problem.documents[columns], np.float32),
         fixed=(),
         pseudo=problem.pseudo and problem.pseudo.among(columns, len(problem.documents)),
+        unread=problem.unread and problem.unread.among(columns, len(problem.documents)),
     )
 
 

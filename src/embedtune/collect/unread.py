@@ -1,0 +1,56 @@
+"""What the base does not read of long documents, encoded in windows."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from embedtune.collect.collected import Collected
+from embedtune.collect.encode import by_id, encode
+from embedtune.data.dataset import Dataset
+from embedtune.encoders.pace import Pace, Unfinished, paced
+from embedtune.judging.labelled import Labelled
+from embedtune.judging.verdict import FEWEST
+from embedtune.training.budget import Budget
+from embedtune.training.of_documents import Unread
+from embedtune.types import Encoder
+
+LEAST_LONG = 0.05
+"""Share of the documents that are longer than the model reads, from which the rest of them is read."""
+
+MOST_LONG = 20_000
+"""Long documents at most: each has a vector of its own in the artifact."""
+
+SHARE = 0.2
+"""Part of the time left that encoding them may take."""
+
+WITHOUT = "documents are read as far as the model reads"
+"""What is told while encoding them, once it is clear that the time does not suffice."""
+
+
+def with_unread(found: Collected, dataset: Dataset, encoder: Encoder, budget: Budget) -> Collected:
+    """Add what the model does not read of documents, where many are longer than that.
+
+    It is left out where the model reads no texts, or does not cut them into windows (those of an API,
+    where reading costs money, do not), and where encoding would take more than a part of the time left.
+    """
+    train, cut = found.train, getattr(encoder, "later_windows", None)
+    if not isinstance(train, Labelled) or found.labels < FEWEST:
+        return found
+    if cut is None or "document" in dataset.images or by_id(encoder, "document"):
+        return found
+    texts, rows = cut(dataset.document_texts)
+    long, place = np.unique(rows, return_inverse=True)
+    if not LEAST_LONG * len(dataset.documents) <= len(long) <= MOST_LONG or not len(long):
+        return found
+    until = budget.leaving(1 - SHARE).deadline
+    with contextlib.suppress(Unfinished), paced(None if until is None else Pace(until, WITHOUT)):
+        vectors = encode(encoder, texts, "document", budget.progress)
+        each = 1 / np.bincount(place)[place].astype(np.float32)
+        mean = csr_matrix((each, (place, np.arange(len(texts)))), (len(long), len(texts))) @ vectors
+        unread = Unread(np.asarray(mean, np.float32), long)
+        return replace(found, train=replace(train, unread=unread))
+    return found

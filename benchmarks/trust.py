@@ -115,6 +115,9 @@ def _prepare(name: str, options: argparse.Namespace) -> int:
     np.save(folder / "documents.npy", data.documents)
     encoder = load_encoder(options.base.format(set=name))
     np.save(folder / "titles.npy", encoder.encode(titles(data.dataset, MOST)[0], kind="query"))
+    windows, rows = encoder.later_windows(data.dataset.document_texts)
+    np.save(folder / "windows.npy", encoder.encode(windows))
+    (folder / "windows.json").write_text(json.dumps({"texts": windows, "rows": rows.tolist()}), "utf-8")
     np.save(folder / "probes.npy", encoder.encode(probe_texts()))
     return len(data.dataset.query_rows(["train", "dev"]))
 
@@ -248,20 +251,22 @@ def _improved(data: Dataset, queries: Vectors, documents: Vectors) -> Vectors:
 
 
 class Remembering:
-    """An encoder that knows the vectors of a set's texts, and reads nothing else."""
+    """An encoder that knows the vectors of a set's texts and their windows, and reads nothing else."""
 
     name, similarity, content, max_tokens, progress = "remembering", "cosine", "text", None, None
 
     def __init__(self, whole: Dataset, queries: Vectors, documents: Vectors, name: str) -> None:
         self.dimension = queries.shape[1]
         self.fingerprint = hashlib.sha256(np.ascontiguousarray(documents).tobytes()).hexdigest()
-        probes, called = (np.load(VECTORS / name / f"{kind}.npy") for kind in ("probes", "titles"))
+        kept = VECTORS / name
+        probes, called, later = (np.load(kept / f"{kind}.npy") for kind in ("probes", "titles", "windows"))
+        self._windows = json.loads((kept / "windows.json").read_text("utf-8"))
         self._vectors: dict[Kind, Vectors] = {
-            "document": np.concatenate([documents, probes]),
+            "document": np.concatenate([documents, probes, later]),
             "query": np.concatenate([queries, called]),
         }
         texts: dict[Kind, list[str]] = {
-            "document": [*whole.document_texts, *probe_texts()],
+            "document": [*whole.document_texts, *probe_texts(), *self._windows["texts"]],
             "query": whole.query_texts + titles(whole, MOST)[0],
         }
         self._rows = {kind: {text: row for row, text in enumerate(known)} for kind, known in texts.items()}
@@ -272,6 +277,10 @@ class Remembering:
 
     def count_tokens(self, texts: Sequence[str]) -> None:
         """Nothing is known of tokens."""
+
+    def later_windows(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+        """Give the windows of the set's documents; no others are asked for."""
+        return self._windows["texts"], np.array(self._windows["rows"], np.int64)
 
 
 def _labelled(whole: Dataset, case: Case) -> Dataset:

@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from results import HERE, OUT, markdown, show, write_section
 from scipy.sparse import csr_matrix, diags
 from scipy.stats import binomtest

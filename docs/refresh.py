@@ -105,7 +105,7 @@ def dependency_table() -> str:
 
 def threshold_table() -> str:
     """Give the numbers that choosing and judging use, from the modules that use them."""
-    from embedtune.collect import titles
+    from embedtune.collect import titles, unread
     from embedtune.data import splits
     from embedtune.judging import classified, estimate, labelled, slices, verdict, weak_spots
     from embedtune.tuners import auto, ladder_retrieval
@@ -125,6 +125,8 @@ def threshold_table() -> str:
         (titles, "MOST_LABELS", "labelled queries up to which titles are tried"),
         (titles, "MOST", "titles, at most"),
         (titles, "FEWEST_TITLES", "titles, at least"),
+        (unread, "LEAST_LONG", "share of documents longer than the base reads, from which they are read on"),
+        (unread, "MOST_LONG", "such documents, at most"),
         (splits, "REPEATED", "share of queries on seen documents from which shifts are tried"),
         (splits, "MANY", "queries from which tenths are held out, not fifths"),
         (splits, "ENOUGH", "queries judged out of fold, about, where there are many"),

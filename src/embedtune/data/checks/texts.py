@@ -73,5 +73,6 @@ def too_long(dataset: Dataset, encoder: Encoder) -> Iterator[Finding]:
         f"{encoder.max_tokens} tokens that {encoder.name} reads: "
         f"{over.sum():,} of {counts.sum():,} tokens ({share:.1%}) are lost",
         examples(dataset.documents, rows[np.argsort(-over[rows], kind="stable")].tolist()),
-        "cut the documents into passages, put what matters first, or take a model that reads more",
+        "cut the documents into passages, put what matters first, or take a model that reads more; "
+        "tune tries to read such documents on",
     )

@@ -261,13 +261,16 @@ class Remembering:
         self.fingerprint = hashlib.sha256(np.ascontiguousarray(documents).tobytes()).hexdigest()
         kept = VECTORS / name
         probes, called, later = (np.load(kept / f"{kind}.npy") for kind in ("probes", "titles", "windows"))
-        self._windows = json.loads((kept / "windows.json").read_text("utf-8"))
+        windows = json.loads((kept / "windows.json").read_text("utf-8"))
+        self._windows: dict[str, list[str]] = {}
+        for window, row in zip(windows["texts"], windows["rows"], strict=True):
+            self._windows.setdefault(whole.document_texts[row], []).append(window)
         self._vectors: dict[Kind, Vectors] = {
             "document": np.concatenate([documents, probes, later]),
             "query": np.concatenate([queries, called]),
         }
         texts: dict[Kind, list[str]] = {
-            "document": [*whole.document_texts, *probe_texts(), *self._windows["texts"]],
+            "document": [*whole.document_texts, *probe_texts(), *windows["texts"]],
             "query": whole.query_texts + titles(whole, MOST)[0],
         }
         self._rows = {kind: {text: row for row, text in enumerate(known)} for kind, known in texts.items()}
@@ -280,8 +283,9 @@ class Remembering:
         """Nothing is known of tokens."""
 
     def later_windows(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
-        """Give the windows of the set's documents; no others are asked for."""
-        return self._windows["texts"], np.array(self._windows["rows"], np.int64)
+        """Give the windows of some of the set's documents, and the row of each among these."""
+        found = [(window, row) for row, text in enumerate(texts) for window in self._windows.get(text, ())]
+        return [window for window, _ in found], np.array([row for _, row in found], np.int64)
 
 
 def _labelled(whole: Dataset, case: Case) -> Dataset:

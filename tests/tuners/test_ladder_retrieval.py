@@ -12,9 +12,12 @@ from scipy.sparse import csr_matrix
 
 from embedtune.judging.labelled import Labelled
 from embedtune.training.budget import Budget
+from embedtune.training.of_documents import Unread
 from embedtune.transforms import Linear
 from embedtune.tuners.auto import Choice, choose
+from embedtune.tuners.identity import IdentityTuner
 from embedtune.tuners.ladder_retrieval import ladder
+from embedtune.tuners.read_on import ReadOn
 from embedtune.tuners.whitened import Whitened
 
 
@@ -47,6 +50,22 @@ def test_the_best_adapter_is_tried_on_whitened_vectors_once(asked_again: Labelle
     assert again.candidate.tuner == Whitened(best.candidate.tuner)
     assert again.rung == 2  # the stored documents move
     assert sum(name.endswith(", whitened)") for name in names) == 1
+
+
+def test_the_best_adapter_is_tried_on_documents_that_are_read_on(asked_again: Labelled) -> None:
+    assert not any("read on" in one.name for one in climbed(asked_again).tried)
+    rest = np.random.default_rng(0).standard_normal((100, 12)).astype(np.float32)
+    tried = climbed(replace(asked_again, unread=Unread(rest, np.arange(0, 200, 2)))).tried
+    candidates = {one.name: one.candidate for one in tried if "read on" in one.name and "+" not in one.name}
+    (alone, above), names = candidates.values(), list(dict.fromkeys(one.name for one in tried))
+    assert alone is not None
+    assert above is not None
+    assert (alone.name, alone.tuner, alone.rung) == ("read on", ReadOn(IdentityTuner()), 2)
+    before = [one for one in tried if one.name in names[: names.index("read on")]]
+    best = max((one for one in before if one.name.startswith("linear")), key=lambda one: one.mean)
+    assert best.candidate is not None
+    assert (above.name, above.tuner) == (f"{best.name[:-1]}, read on)", ReadOn(best.candidate.tuner))
+    assert above.rung == 2
 
 
 def test_shifts_stand_on_adapters_that_are_not_exaggerated(asked_again: Labelled) -> None:

@@ -84,11 +84,11 @@ def test_tuned_weights_are_judged_saved_and_loaded(
 
 
 @pytest.mark.usefixtures("quick")
-def test_titles_are_encoded_anew_by_tuned_weights(
+def test_titles_and_ends_of_documents_are_encoded_anew_by_tuned_weights(
     deep_model: Path, rows: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = [row["positive"] for row in rows]
-    dataset = read([{**row, "positive": f"{row['positive']} {ON_AND_ON}"} for row in rows])
+    dataset = read([{**row, "positive": f"{row['positive']} {(ON_AND_ON + ' ') * 3}"} for row in rows])
     dataset = replace(dataset, documents=titled(dataset.documents, dict(enumerate(called))))
     pools: list[Labelled] = []
     choose = flow.choose
@@ -106,6 +106,14 @@ def test_titles_are_encoded_anew_by_tuned_weights(
     own = tuned.encoder.encode(called, kind="query")
     np.testing.assert_allclose(after.vectors, own, atol=1e-5)
     assert not np.allclose(before.vectors, own, atol=1e-2)
+    unread_before, unread_after = (pool.unread for pool in pools)
+    assert unread_before is not None
+    assert unread_after is not None
+    np.testing.assert_array_equal(unread_before.documents, unread_after.documents)
+    windows, of = tuned.encoder.later_windows(dataset.document_texts)
+    mean = np.array([tuned.encoder.encode(windows)[of == row].mean(axis=0) for row in unread_after.documents])
+    np.testing.assert_allclose(unread_after.vectors, mean, atol=1e-5)
+    assert not np.allclose(unread_before.vectors, mean, atol=1e-2)
     assert tuned.verdict is not None
     names = [one["method"] for one in tuned.verdict.candidates]
     assert any(name.startswith("full × ") and "linear (both, titles)" in name for name in names)

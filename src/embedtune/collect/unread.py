@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from embedtune.collect.collected import Collected
@@ -17,6 +19,12 @@ from embedtune.judging.verdict import FEWEST
 from embedtune.training.budget import Budget
 from embedtune.training.of_documents import Unread
 from embedtune.types import Encoder
+
+Cut = Callable[[Sequence[str]], tuple[list[str], NDArray[np.int64]]]
+"""Cuts what is not read of some documents into windows, and gives the row of each."""
+
+BLOCK = 1024
+"""Documents that are cut at once."""
 
 LEAST_LONG = 0.05
 """Share of the documents that are longer than the model reads, from which the rest of them is read."""
@@ -42,15 +50,33 @@ def with_unread(found: Collected, dataset: Dataset, encoder: Encoder, budget: Bu
         return found
     if cut is None or "document" in dataset.images or by_id(encoder, "document"):
         return found
-    texts, rows = cut(dataset.document_texts)
-    long, place = np.unique(rows, return_inverse=True)
-    if not LEAST_LONG * len(dataset.documents) <= len(long) <= MOST_LONG or not len(long):
-        return found
     until = budget.leaving(1 - SHARE).deadline
-    with contextlib.suppress(Unfinished), paced(None if until is None else Pace(until, WITHOUT)):
+    pace = None if until is None else Pace(until, WITHOUT)
+    with contextlib.suppress(Unfinished), paced(pace):
+        texts, rows = _windows(cut, dataset.document_texts, budget, pace)
+        long, place = np.unique(rows, return_inverse=True)
+        if not LEAST_LONG * len(dataset.documents) <= len(long) <= MOST_LONG or not len(long):
+            return found
         vectors = encode(encoder, texts, "document", budget.progress)
         each = 1 / np.bincount(place)[place].astype(np.float32)
         mean = csr_matrix((each, (place, np.arange(len(texts)))), (len(long), len(texts))) @ vectors
         unread = Unread(np.asarray(mean, np.float32), long)
         return replace(found, train=replace(train, unread=unread))
     return found
+
+
+def _windows(
+    cut: Cut, documents: list[str], budget: Budget, pace: Pace | None
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Cut all documents, block by block; give the windows, and the row of each."""
+    texts: list[str] = []
+    rows = [np.empty(0, np.int64)]
+    for start in range(0, len(documents), BLOCK):
+        budget.tell("look for long documents", start, len(documents))
+        if pace is not None:
+            pace.check()
+        found, of = cut(documents[start : start + BLOCK])
+        texts += found
+        rows.append(start + of)
+    budget.tell("look for long documents", len(documents), len(documents))
+    return texts, np.concatenate(rows)

@@ -150,6 +150,8 @@ def test_an_artifact_knows_the_ends_of_documents_and_reads_new_ones_as_far_as_th
     assert tuned.verdict.decision == "tune", tuned.verdict.text()
     assert "read on" in tuned.verdict.method
     tuned.save(tmp_path / "tuned")
+    card = (tmp_path / "tuned" / "README.md").read_text("utf-8")
+    assert "the first 24 tokens are read. What a known document says beyond may be in its delta" in card
     again = load(tmp_path / "tuned")
     ids = read(rows).document_ids
     known, new = again.encode_documents(texts, ids=ids), again.encode_documents(texts)

@@ -272,4 +272,6 @@ def _limits(manifest: Mapping[str, Any]) -> str:
     ]
     if manifest["base"]["max_tokens"]:
         limits.append(f"Of a text, the first {manifest['base']['max_tokens']} tokens are read.")
+        if any(entry["kind"] == "item_deltas" for entry in manifest["transforms"]):
+            limits[-1] += " What a known document says beyond may be in its delta; of a new one it is lost."
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

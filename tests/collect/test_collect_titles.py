@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,6 @@ from embedtune.collect import titles as module
 from embedtune.collect.titles import with_titles
 from embedtune.data import Dataset, read
 from embedtune.data.dataset import titled
-from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.training.budget import Budget
 
 
@@ -80,14 +80,9 @@ def test_not_where_it_costs_money(encoder: Encoder) -> None:
     assert with_titles(found, dataset, encoder, Budget()).train.pseudo is not None
 
 
-def test_not_where_vectors_are_known_by_id(encoder: Encoder) -> None:
+def test_not_where_vectors_are_known_by_id(encoder: Encoder, by_id: Callable[[Dataset, Any], Any]) -> None:
     dataset = data()
-    vectors = VectorsEncoder.from_arrays(
-        {
-            "queries": (dataset.query_ids, encoder.encode(dataset.query_texts)),
-            "documents": (dataset.document_ids, encoder.encode(dataset.document_texts)),
-        }
-    )
+    vectors = by_id(dataset, encoder)
     found = collect(dataset, vectors, test="test")
     assert with_titles(found, dataset, vectors, Budget()) is found
 
@@ -100,24 +95,15 @@ def test_not_beside_labels_of_the_same_kind(encoder: Encoder) -> None:
 
 
 def test_the_labels_serve_alone_where_they_would_take_too_long(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    encoder: Encoder, clock: Any, slow_down: Callable[[Any], None]
 ) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
-    now = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    batch = encoder.encode
-
-    def slowly(items: list[str], *, kind: str = "document") -> Any:
-        nonlocal now
-        now += 1.0
-        return batch(items, kind=kind)
-
-    encoder.encode = slowly  # type: ignore[method-assign]
-    monkeypatch.setattr("embedtune.encoders.cached.CHUNK_CHARACTERS", 100)
-    assert with_titles(found, dataset, encoder, Budget(now + 50)) is found
-    assert 10 <= now < 13
-    assert with_titles(found, dataset, encoder, Budget(now + 500)).train.pseudo is not None
+    slow_down(encoder)
+    start = clock.now
+    assert with_titles(found, dataset, encoder, Budget(start + 50)) is found
+    assert start + 10 <= clock.now < start + 12
+    assert with_titles(found, dataset, encoder, Budget(clock.now + 500)).train.pseudo is not None
 
 
 def test_a_ladder_tries_them_and_a_method_by_name_does_not(encoder: Encoder) -> None:

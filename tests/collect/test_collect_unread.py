@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from embedtune.collect import unread as module
 from embedtune.collect.unread import with_unread
 from embedtune.data import Dataset, read
 from embedtune.encoders import load_encoder
-from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.training.budget import Budget
 
 
@@ -94,37 +94,25 @@ def test_not_where_nothing_is_tuned(encoder: Encoder) -> None:
     assert with_unread(found, dataset, encoder, Budget()) is found
 
 
-def test_not_where_the_model_does_not_cut_texts_or_vectors_are_known_by_id(encoder: Encoder) -> None:
+def test_not_where_the_model_does_not_cut_texts_or_vectors_are_known_by_id(
+    encoder: Encoder, by_id: Callable[[Dataset, Any], Any]
+) -> None:
     dataset = data()
-    vectors = VectorsEncoder.from_arrays(
-        {
-            "queries": (dataset.query_ids, encoder.encode(dataset.query_texts)),
-            "documents": (dataset.document_ids, encoder.encode(dataset.document_texts)),
-        }
-    )
+    vectors = by_id(dataset, encoder)
     found = collect(dataset, vectors, test="test")
     assert with_unread(found, dataset, vectors, Budget()) is found
 
 
 def test_documents_are_read_as_before_where_it_would_take_too_long(
-    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    encoder: Encoder, clock: Any, slow_down: Callable[[Any], None]
 ) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
-    now = 0.0
-    monkeypatch.setattr("time.monotonic", lambda: now)
-    batch = encoder.encode
-
-    def slowly(items: list[str], *, kind: str = "document") -> Any:
-        nonlocal now
-        now += 1.0
-        return batch(items, kind=kind)
-
-    encoder.encode = slowly  # type: ignore[method-assign]
-    monkeypatch.setattr("embedtune.encoders.cached.CHUNK_CHARACTERS", 100)
-    assert with_unread(found, dataset, encoder, Budget(now + 50)) is found
-    assert 10 <= now < 13
-    assert with_unread(found, dataset, encoder, Budget(now + 5000)).train.unread is not None
+    slow_down(encoder)
+    start = clock.now
+    assert with_unread(found, dataset, encoder, Budget(start + 20)) is found
+    assert start + 4 <= clock.now < start + 6
+    assert with_unread(found, dataset, encoder, Budget(clock.now + 500)).train.unread is not None
 
 
 def test_a_ladder_reads_on_where_that_helps_and_a_method_by_name_does_not(encoder: Encoder) -> None:

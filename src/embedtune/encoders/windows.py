@@ -49,7 +49,8 @@ def later_windows(
     rows: list[int] = []
     if head < 1:
         return windows, np.empty(0, np.int64)
-    for row, ends in enumerate(counter.ends(texts)):
+    longer = [row for row, text in enumerate(texts) if len(text) > room]  # a token has a character or more
+    for row, ends in zip(longer, counter.ends([texts[row] for row in longer]), strict=True):
         text, count = texts[row], len(ends)
         for start in range(room, min(count, room + MOST * step), step):
             begin, end = ends[start - 1], ends[min(start + step, count) - 1]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from embedtune.data.splits import REPEATED
 from embedtune.judging.folded import Candidate, Folded
-from embedtune.tuners.auto import STRENGTHS, Tried
+from embedtune.tuners.auto import STRENGTHS, Tried, simplest
 from embedtune.tuners.deltas import DeltasTuner
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.tuners.linear import LinearTuner
@@ -30,8 +30,8 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
 
     Adapters learn among the documents that have labels: for queries on unseen documents the others are
     not negatives. Where the same documents are asked for again, one that holds the others away too, with
-    less weight, joins them. The best of them is fitted to whitened vectors as well; where many documents
-    are longer than the base reads, the better of the two to vectors of all that they say. Shifts of single
+    less weight, joins them. The best of them is fitted to whitened vectors as well, and to what long
+    documents say beyond what the base reads, where that helps. Shifts of single
     documents, where these are asked for again, climb on top of the best adapter, and of the one that
     serves unseen documents best: they do for the seen ones what it does not. The kind of shift that did
     better on the first is tried on the second. Where some labels were made, adapters are tried on people's
@@ -58,12 +58,7 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
         yield Candidate("linear (both, titles)", both, STRENGTHS, rung=2)
     if repeated and not _lead(tried, "titles)"):
         yield Candidate("linear (both, open)", LinearTuner(sides="both", unlabelled=0.3), STRENGTHS, rung=2)
-    adapter = _best_linear(tried)
-    yield Candidate(f"{adapter.name[:-1]}, whitened)", Whitened(adapter.tuner), STRENGTHS, rung=2)
-    if getattr(folded.problem, "unread", None) is not None:
-        adapter = _best_linear(tried)
-        yield Candidate("read on", ReadOn(IdentityTuner()), STRENGTHS, rung=2)
-        yield Candidate(f"{adapter.name[:-1]}, read on)", ReadOn(adapter.tuner), STRENGTHS, rung=2)
+    yield from _other_vectors(folded, tried)
     if not repeated:
         return
     kinds = dict(DELTAS)
@@ -82,11 +77,33 @@ def ladder(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
         kinds = {kind: tuner for kind, tuner in DELTAS.items() if best.name.endswith(f"({kind})")}
 
 
-def _best_linear(tried: list[Tried]) -> Candidate:
-    """Give the best adapter so far."""
-    best = max((t for t in tried if t.name.startswith("linear")), key=lambda t: t.mean).candidate
-    assert best is not None  # only the base is no candidate
-    return best
+def _other_vectors(folded: Folded, tried: list[Tried]) -> Iterator[Candidate]:
+    """Yield the best adapter once more, on vectors that were whitened, read on, or both.
+
+    Reading on needs no fit, so that it is tried alone; where it gains beyond a standard error, whitened
+    vectors are read on at once. Where less than half of that gain is then left, whitening took it, and
+    the adapter is fitted to vectors that are read on and not whitened too.
+    """
+    best = max((t for t in tried if t.name.startswith("linear")), key=lambda t: t.mean)
+    assert best.candidate is not None  # only the base is no candidate
+    tuner, name = best.candidate.tuner, best.name.removesuffix(")")
+    gain = 0.0
+    if getattr(folded.problem, "unread", None) is not None:
+        yield Candidate("read on", ReadOn(IdentityTuner()), STRENGTHS, rung=2)
+        alone = _best_of("read on", tried)
+        if alone.harms is None and simplest(folded, [tried[0], alone]):
+            gain = alone.mean - tried[0].mean
+    if not gain:
+        yield Candidate(f"{name}, whitened)", Whitened(tuner), STRENGTHS, rung=2)
+        return
+    yield Candidate(f"{name}, whitened, read on)", ReadOn(Whitened(tuner)), STRENGTHS, rung=2)
+    if _best_of(f"{name}, whitened, read on)", tried).mean < best.mean + gain / 2:
+        yield Candidate(f"{name}, read on)", ReadOn(tuner), STRENGTHS, rung=2)
+
+
+def _best_of(name: str, tried: list[Tried]) -> Tried:
+    """Give a candidate at its best strength."""
+    return max((t for t in tried if t.name == name), key=lambda t: t.mean)
 
 
 def _lead(tried: list[Tried], ending: str) -> bool:

@@ -14,7 +14,7 @@ from embedtune.judging.labelled import Labelled
 from embedtune.training.budget import Budget
 from embedtune.training.of_documents import Unread
 from embedtune.transforms import Linear
-from embedtune.tuners.auto import Choice, choose
+from embedtune.tuners.auto import Choice, Tried, choose
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.tuners.ladder_retrieval import ladder
 from embedtune.tuners.read_on import ReadOn
@@ -52,20 +52,53 @@ def test_the_best_adapter_is_tried_on_whitened_vectors_once(asked_again: Labelle
     assert sum(name.endswith(", whitened)") for name in names) == 1
 
 
-def test_the_best_adapter_is_tried_on_documents_that_are_read_on(asked_again: Labelled) -> None:
-    assert not any("read on" in one.name for one in climbed(asked_again).tried)
+def tuners(tried: list[Tried]) -> dict[str, Any]:
+    return {one.name: one.candidate.tuner for one in tried if one.candidate is not None}
+
+
+def test_where_reading_on_alone_gains_nothing_no_adapter_stands_on_it(asked_again: Labelled) -> None:
+    assert not any("read on" in name for name in tuners(climbed(asked_again).tried))
     rest = np.random.default_rng(0).standard_normal((100, 12)).astype(np.float32)
     tried = climbed(replace(asked_again, unread=Unread(rest, np.arange(0, 200, 2)))).tried
-    candidates = {one.name: one.candidate for one in tried if "read on" in one.name and "+" not in one.name}
-    (alone, above), names = candidates.values(), list(dict.fromkeys(one.name for one in tried))
-    assert alone is not None
-    assert above is not None
-    assert (alone.name, alone.tuner, alone.rung) == ("read on", ReadOn(IdentityTuner()), 2)
-    before = [one for one in tried if one.name in names[: names.index("read on")]]
-    best = max((one for one in before if one.name.startswith("linear")), key=lambda one: one.mean)
+    found = tuners(tried)
+    assert found["read on"] == ReadOn(IdentityTuner())
+    assert [name for name in found if "read on" in name] == ["read on"]
+    assert any(name.endswith("whitened)") for name in found)
+
+
+def takes_it(self: Whitened, *_: Any, **__: Any) -> Linear:
+    return Linear.shared(np.diag([1] + [0.01] * 11).astype(np.float32))
+
+
+def leaves_it(self: Whitened, *data: Any, **settings: Any) -> Any:
+    return self.tuner.fit(*data, **settings)
+
+
+@pytest.mark.parametrize("whitening", [takes_it, leaves_it])
+def test_where_it_gains_the_best_adapter_is_tried_on_it_whitened_and_without_where_that_took_the_gain(
+    asked_again: Labelled, whitening: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Whitened, "fit", whitening)
+    whole, rng = asked_again.documents, np.random.default_rng(5)
+    noise = 0.3 * rng.standard_normal(whole.shape).astype(np.float32)
+    queries = unit(whole[np.arange(150) % 50] + 0.1 * rng.standard_normal((150, 12)).astype(np.float32))
+    rest = Unread(unit(whole - noise), np.arange(200))
+    tried = climbed(replace(asked_again, queries=queries, documents=unit(whole + noise), unread=rest)).tried
+    found = tuners(tried)
+    before = list(found)[: list(found).index("read on")]
+    best = max(
+        (one for one in tried if one.name in before and "linear" in one.name), key=lambda one: one.mean
+    )
     assert best.candidate is not None
-    assert (above.name, above.tuner) == (f"{best.name[:-1]}, read on)", ReadOn(best.candidate.tuner))
-    assert above.rung == 2
+    name, tuner = best.name[:-1], best.candidate.tuner
+    assert found[f"{name}, whitened, read on)"] == ReadOn(Whitened(tuner))
+    assert (f"{name}, read on)" in found) is (whitening is takes_it)
+    assert found.get(f"{name}, read on)", ReadOn(tuner)) == ReadOn(tuner)
+    assert all(one.candidate is None or one.candidate.rung == 2 for one in tried if "read on" in one.name)
+
+
+def unit(x: Any) -> Any:
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 def test_shifts_stand_on_adapters_that_are_not_exaggerated(asked_again: Labelled) -> None:

@@ -84,8 +84,13 @@ def test_not_where_few_documents_are_long_or_very_many(
         unread = found.train.unread
         assert (0 if unread is None else len(unread.documents)) == expected
     monkeypatch.setattr(module, "MOST_LONG", 5)
+    monkeypatch.setattr(module, "BLOCK", 2)
+    cut: list[str] = []
+    later_windows = encoder.later_windows
+    monkeypatch.setattr(encoder, "later_windows", lambda texts: (cut.extend(texts), later_windows(texts))[1])
     found = collect(dataset, encoder, test="test")
     assert with_unread(found, dataset, encoder, Budget()) is found
+    assert len(cut) == 6  # no more are looked at
 
 
 def test_not_where_nothing_is_tuned(encoder: Encoder) -> None:

@@ -68,9 +68,9 @@ def with_unread(found: Collected, dataset: Dataset, encoder: Encoder, budget: Bu
 def _windows(
     cut: Cut, documents: list[str], budget: Budget, pace: Pace | None
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """Cut all documents, block by block; give the windows, and the row of each."""
+    """Cut the documents, block by block, until too many are long; give the windows, and the row of each."""
     texts: list[str] = []
-    rows = [np.empty(0, np.int64)]
+    rows, long = [np.empty(0, np.int64)], 0
     for start in range(0, len(documents), BLOCK):
         budget.tell("look for long documents", start, len(documents))
         if pace is not None:
@@ -78,5 +78,8 @@ def _windows(
         found, of = cut(documents[start : start + BLOCK])
         texts += found
         rows.append(start + of)
+        long += len(np.unique(of))
+        if long > MOST_LONG:
+            break
     budget.tell("look for long documents", len(documents), len(documents))
     return texts, np.concatenate(rows)

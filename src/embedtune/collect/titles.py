@@ -11,7 +11,7 @@ from embedtune.collect.collected import Collected
 from embedtune.collect.encode import by_id, encode
 from embedtune.data.dataset import Dataset
 from embedtune.data.titles import titles
-from embedtune.encoders.pace import Pace, Unfinished, paced
+from embedtune.encoders.pace import Unfinished, within
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.verdict import FEWEST
 from embedtune.training.budget import Budget
@@ -51,8 +51,7 @@ def with_titles(found: Collected, dataset: Dataset, encoder: Encoder, budget: Bu
     cost = getattr(encoder, "cost", None)
     if len(texts) < FEWEST_TITLES or (cost is not None and cost(texts, kind="query") is not None):
         return found
-    until = budget.leaving(1 - SHARE).deadline
-    with contextlib.suppress(Unfinished), paced(None if until is None else Pace(until, WITHOUT)):
+    with contextlib.suppress(Unfinished), within(budget.leaving(1 - SHARE).deadline, WITHOUT):
         vectors = encode(encoder, texts, "query", budget.progress)
         pseudo = PseudoQueries(np.asarray(vectors, np.float32), documents)
         return replace(found, train=replace(train, pseudo=pseudo))

@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix
 from embedtune.collect.collected import Collected
 from embedtune.collect.encode import by_id, encode
 from embedtune.data.dataset import Dataset
-from embedtune.encoders.pace import Pace, Unfinished, paced
+from embedtune.encoders.pace import Unfinished, current_pace, within
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.verdict import FEWEST
 from embedtune.training.budget import Budget
@@ -50,12 +50,10 @@ def with_unread(found: Collected, dataset: Dataset, encoder: Encoder, budget: Bu
         return found
     if cut is None or "document" in dataset.images or by_id(encoder, "document"):
         return found
-    until = budget.leaving(1 - SHARE).deadline
-    pace = None if until is None else Pace(until, WITHOUT)
-    with contextlib.suppress(Unfinished), paced(pace):
-        texts, rows = _windows(cut, dataset.document_texts, budget, pace)
+    with contextlib.suppress(Unfinished), within(budget.leaving(1 - SHARE).deadline, WITHOUT):
+        texts, rows = _windows(cut, dataset.document_texts, budget)
         long, place = np.unique(rows, return_inverse=True)
-        if not LEAST_LONG * len(dataset.documents) <= len(long) <= MOST_LONG or not len(long):
+        if not LEAST_LONG * len(dataset.documents) <= len(long) <= MOST_LONG:
             return found
         vectors = encode(encoder, texts, "document", budget.progress)
         each = 1 / np.bincount(place)[place].astype(np.float32)
@@ -65,12 +63,10 @@ def with_unread(found: Collected, dataset: Dataset, encoder: Encoder, budget: Bu
     return found
 
 
-def _windows(
-    cut: Cut, documents: list[str], budget: Budget, pace: Pace | None
-) -> tuple[list[str], NDArray[np.int64]]:
+def _windows(cut: Cut, documents: list[str], budget: Budget) -> tuple[list[str], NDArray[np.int64]]:
     """Cut the documents, block by block, until too many are long; give the windows, and the row of each."""
     texts: list[str] = []
-    rows, long = [np.empty(0, np.int64)], 0
+    rows, long, pace = [np.empty(0, np.int64)], 0, current_pace()
     for start in range(0, len(documents), BLOCK):
         budget.tell("look for long documents", start, len(documents))
         if pace is not None:

@@ -125,6 +125,11 @@ def paced(pace: Pace | None) -> Iterator[None]:
         _PACE.reset(token)
 
 
+def within(deadline: float | None, otherwise: str) -> contextlib.AbstractContextManager[None]:
+    """Have encoding end by a time, None for never; ``otherwise`` says what becomes of the run then."""
+    return paced(None if deadline is None else Pace(deadline, otherwise))
+
+
 def current_pace() -> Pace | None:
     """Give the innermost time that holds in this thread."""
     return _PACE.get()

@@ -160,8 +160,8 @@ class TransformerEncoder:
     def later_windows(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
         """Cut what is not read of documents into windows that can be read, and give the row of each.
 
-        See :func:`embedtune.encoders.windows.later_windows`. None where the model has no limit, or no fast
-        tokenizer.
+        See :func:`embedtune.encoders.windows.later_windows`. There are no windows where the model has no
+        limit, or no fast tokenizer.
         """
         if self._counter is None or self.max_tokens is None:
             return [], np.empty(0, np.int64)

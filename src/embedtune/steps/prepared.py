@@ -12,7 +12,7 @@ from embedtune.collect.probes import probes_of
 from embedtune.collect.titles import with_titles
 from embedtune.collect.unread import with_unread
 from embedtune.data.dataset import Dataset
-from embedtune.encoders.pace import Pace, Unfinished, paced
+from embedtune.encoders.pace import Unfinished, within
 from embedtune.judging.retention import ProbeSet
 from embedtune.judging.verdict import FEWEST
 from embedtune.steps.decision import Clock
@@ -103,4 +103,4 @@ def prepare(
 
 
 def _time_of(budget: Budget) -> contextlib.AbstractContextManager[None]:
-    return paced(None if budget.deadline is None else Pace(budget.deadline, OTHERWISE))
+    return within(budget.deadline, OTHERWISE)

@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from embedtune.artifact.reading import read_on
 from embedtune.artifact.tuned import Tuned
 from embedtune.collect import HELD_OUT, Collected, collect
+from embedtune.collect.encode import by_id
 from embedtune.data import read
 from embedtune.data.dataset import Dataset
 from embedtune.data.slices import as_names
 from embedtune.encoders import load_encoder
 from embedtune.errors import DataError, MissingExtra, UserError
 from embedtune.judging.comparison import Gain
+from embedtune.judging.labelled import Labelled
 from embedtune.judging.slices import slice_gains, slices_of
 from embedtune.judging.verdict import Evaluation
 from embedtune.models import open_model
@@ -82,10 +85,13 @@ def evaluate(
         split = dataset.splits[0]
     found = _judging(dataset, judged.encoder, split, progress)
     metric = metric or found.metrics[0]
-    result = on_test(found, Identity(), judged.transform, metric, seed)
+    as_encoded = _read_on(found, dataset, judged)
+    result = on_test(as_encoded, Identity(), judged.transform, metric, seed)
     if other is not None:
-        compared = _judging(dataset, other.encoder, split, progress)
+        compared = _read_on(_judging(dataset, other.encoder, split, progress), dataset, other)
         result = result.against(on_test(compared, Identity(), other.transform, metric, seed))
+    elif as_encoded is not found:
+        result = result.against(on_test(found, Identity(), Identity(), metric, seed))
     gain = result.gain() or Gain(0.0, (0.0, 0.0), 1.0, 0)
     parts = slices_of(dataset, slices, found.test_from)
     return Evaluation(
@@ -144,3 +150,20 @@ def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress 
         test_train=found.train.everything,
         test_from=found.train_from,
     )
+
+
+def _read_on(found: Collected, dataset: Dataset, model: Tuned) -> Collected:
+    """Read documents that the model does not know as :meth:`Tuned.encode_documents` does."""
+    judged = found.test
+    if not isinstance(judged, Labelled) or by_id(model.encoder, "document") or "document" in dataset.images:
+        return found
+    documents = read_on(
+        judged.documents,
+        dataset.document_texts,
+        judged.document_ids,
+        encoder=model.encoder,
+        transform=model.transform,
+    )
+    if documents is judged.documents:
+        return found
+    return replace(found, test=replace(judged, documents=documents))

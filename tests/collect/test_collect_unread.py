@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedtune import fine_tune, load
+from embedtune import evaluate, fine_tune, load
 from embedtune.collect import collect
 from embedtune.collect import unread as module
 from embedtune.collect.unread import with_unread
@@ -132,7 +132,7 @@ def test_a_ladder_reads_on_where_that_helps_and_a_method_by_name_does_not(encode
     assert "about illness marker7 then end7 last7" not in other.asked
 
 
-def test_an_artifact_knows_the_ends_of_documents_and_reads_new_ones_as_far_as_the_base(
+def test_an_artifact_knows_the_ends_of_documents_and_reads_new_ones_on_too(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     names = [f"{a} {b} {c}" for a in PLACES for b in SIGNS for c in SIGNS if b < c]
@@ -144,14 +144,23 @@ def test_an_artifact_knows_the_ends_of_documents_and_reads_new_ones_as_far_as_th
     assert "read on" in tuned.verdict.method
     tuned.save(tmp_path / "tuned")
     card = (tmp_path / "tuned" / "README.md").read_text("utf-8")
-    assert "the first 24 tokens are read. What a known document says beyond may be in its delta" in card
+    assert "the first 24 tokens are read. What documents say beyond is in the shifts of known ones" in card
     again = load(tmp_path / "tuned")
     ids = read(rows).document_ids
-    known, new = again.encode_documents(texts, ids=ids), again.encode_documents(texts)
+    known = again.encode_documents(texts, ids=ids)
     np.testing.assert_allclose(known, tuned.encode_documents(texts, ids=ids), atol=1e-5)
-    np.testing.assert_allclose(new, new[:1].repeat(len(new), axis=0), atol=1e-5)  # all begin alike
     best = (again.encode_queries(names) @ known.T).argmax(axis=1)
     assert (best == np.arange(len(names))).mean() > 0.5
+    np.testing.assert_allclose(again.encode_documents(texts), known, atol=1e-5)  # new documents
+    some = [name if row % 2 else f"new-{row}" for row, name in enumerate(ids)]
+    np.testing.assert_allclose(again.encode_documents(texts, ids=some), known, atol=1e-5)
+    others = [f"in {text}" for text in texts]
+    judged = evaluate([{"query": q, "positive": d} for q, d in zip(names, others, strict=True)], model=again)
+    scores = again.encode_queries(names) @ again.encode_documents(others).T
+    rank = (scores > np.diag(scores)[:, None]).sum(axis=1)
+    assert judged.tuned.overall == pytest.approx(np.where(rank < 10, 1 / np.log2(rank + 2), 0).mean())
+    assert judged.base.overall < 0.2  # it tells them from one another no more than before
+    assert judged.tuned.overall > 0.6
 
 
 PLACES = ("heart", "kidney", "liver", "skin")

@@ -22,6 +22,7 @@ from embedtune.transforms import (
     Linear,
     Pooled,
     Pooling,
+    ReadOnDeltas,
     load_transform,
     save_transform,
 )
@@ -55,6 +56,10 @@ EXAMPLES: dict[str, list[Transform]] = {
         DELTAS,
         ItemDeltas((), random(0, D)),
         ItemDeltas(IDS, random(3, D), normalise=False),
+    ],
+    "read_on": [
+        ReadOnDeltas(IDS, random(3, D), weight=0.5),
+        ReadOnDeltas(IDS, random(3, D), normalise=False, weight=0.3),
     ],
     "pooled": [Pooled(), Pooled(Pooling(half_life=5.0, rating=0.5, spread=2.0))],
     "item_factors": [

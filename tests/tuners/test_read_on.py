@@ -11,7 +11,7 @@ import pytest
 
 from embedtune.training.of_documents import Unread
 from embedtune.training.retrieval import TuningData
-from embedtune.transforms import ItemDeltas, Linear
+from embedtune.transforms import Linear, ReadOnDeltas
 from embedtune.tuners.identity import IdentityTuner
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.read_on import ReadOn
@@ -31,7 +31,7 @@ def unread(graded: TuningData) -> Unread:
 
 def test_alone_it_gives_the_weighted_mean_of_the_windows(graded: TuningData, unread: Unread) -> None:
     found = ReadOn(IdentityTuner(), share=0.5).fit(replace(graded, unread=unread))
-    assert isinstance(found, ItemDeltas)
+    assert isinstance(found, ReadOnDeltas)
     assert found.ids == ("d1", "d4")
     documents = found.documents(graded.documents, graded.document_ids)
     mean = (graded.documents[[1, 4]] + 0.5 * unread.vectors) / 1.5

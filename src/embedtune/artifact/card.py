@@ -10,6 +10,7 @@ _NAMED = 20
 
 _KINDS = {
     "item_deltas": "a shift for each known document",
+    "read_on": "long documents moved to all that they say: known ones by their ids, new ones by their texts",
     "item_factors": "two vectors for each known item, one for histories and one to be found",
     "int8": "documents rounded to one byte a dimension",
     "int4": "documents rounded to half a byte a dimension",
@@ -272,6 +273,9 @@ def _limits(manifest: Mapping[str, Any]) -> str:
     ]
     if manifest["base"]["max_tokens"]:
         limits.append(f"Of a text, the first {manifest['base']['max_tokens']} tokens are read.")
-        if any(entry["kind"] == "item_deltas" for entry in manifest["transforms"]):
-            limits[-1] += " What a known document says beyond may be in its delta; of a new one it is lost."
+        if any(entry["kind"] == "read_on" for entry in manifest["transforms"]):
+            limits[-1] += (
+                " What documents say beyond is in the shifts of known ones, and `encode_documents` reads it "
+                "of new ones. Long documents that are encoded otherwise lack it, and are found less often."
+            )
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)

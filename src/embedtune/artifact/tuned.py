@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from embedtune import manifest as manifests
 from embedtune.artifact.files import read_artifact, write_artifact
 from embedtune.artifact.probes import Probes
+from embedtune.artifact.reading import read_on
 from embedtune.artifact.reference import Reference
 from embedtune.artifact.searched import Documents, Hit, Searched
 from embedtune.errors import ArtifactError, UserError
@@ -106,6 +107,8 @@ class Tuned:
     ) -> Vectors | Codes:
         """Give the tuned vectors of documents, float32 (n, d); unit length if similarity is cosine.
 
+        Where the map reads long documents on, new ones are read on too.
+
         Where documents are rounded to codes, the vectors are what the codes stand for: of unit length to
         within the rounding, and compared by inner product.
 
@@ -123,9 +126,9 @@ class Tuned:
         VectorError
             When codes are asked for and none were fitted (``fine_tune(..., dims=...)``).
         """
-        if codes:
-            return documents_codes(self.transform, self.encoder.encode(texts, kind="document"), ids)
-        return self.transform.documents(self.encoder.encode(texts, kind="document"), ids)
+        x = self.encoder.encode(texts, kind="document")
+        x = read_on(x, texts, ids, encoder=self.encoder, transform=self.transform)
+        return documents_codes(self.transform, x, ids) if codes else self.transform.documents(x, ids)
 
     @overload
     def search(self, queries: str, documents: Documents, k: int = 10) -> list[Hit]: ...

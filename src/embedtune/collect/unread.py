@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from embedtune.collect.collected import Collected
 from embedtune.collect.encode import by_id, encode
 from embedtune.data.dataset import Dataset
 from embedtune.encoders.pace import Unfinished, current_pace, within
+from embedtune.encoders.windows import mean_of_each
 from embedtune.judging.labelled import Labelled
 from embedtune.judging.verdict import FEWEST
 from embedtune.training.budget import Budget
@@ -52,14 +52,10 @@ def with_unread(found: Collected, dataset: Dataset, encoder: Encoder, budget: Bu
         return found
     with contextlib.suppress(Unfinished), within(budget.leaving(1 - SHARE).deadline, WITHOUT):
         texts, rows = _windows(cut, dataset.document_texts, budget)
-        long, place = np.unique(rows, return_inverse=True)
-        if not LEAST_LONG * len(dataset.documents) <= len(long) <= MOST_LONG:
+        if not LEAST_LONG * len(dataset.documents) <= len(np.unique(rows)) <= MOST_LONG:
             return found
-        vectors = encode(encoder, texts, "document", budget.progress)
-        each = 1 / np.bincount(place)[place].astype(np.float32)
-        mean = csr_matrix((each, (place, np.arange(len(texts)))), (len(long), len(texts))) @ vectors
-        unread = Unread(np.asarray(mean, np.float32), long)
-        return replace(found, train=replace(train, unread=unread))
+        means = mean_of_each(encode(encoder, texts, "document", budget.progress), rows)
+        return replace(found, train=replace(train, unread=Unread(*means)))
     return found
 
 

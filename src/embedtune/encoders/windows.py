@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from embedtune.encoders.tokens import TokenCounter
+from embedtune.types import Vectors
 
 HEAD = 32
 """Tokens of a text's beginning that each window repeats, at most: they say what the text is about."""
@@ -57,3 +59,19 @@ def later_windows(
             windows.append(f"{text[: ends[head - 1]]} {text[begin:end].strip()}")
             rows.append(row)
     return windows, np.array(rows, np.int64)
+
+
+def mean_of_each(vectors: Vectors, rows: NDArray[np.int64]) -> tuple[Vectors, NDArray[np.int64]]:
+    """Give the mean of each text's windows, float32 (m, d), not normalised, and the texts' rows, ascending.
+
+    Parameters
+    ----------
+    vectors : float32 array of shape (windows, d)
+        Those of the windows.
+    rows : int64 array of shape (windows,)
+        The text that each is of.
+    """
+    long, place = np.unique(rows, return_inverse=True)
+    each = 1 / np.bincount(place)[place].astype(np.float32)
+    mean = csr_matrix((each, (place, np.arange(len(rows)))), (len(long), len(rows))) @ vectors
+    return np.asarray(mean, np.float32), long

@@ -11,6 +11,7 @@ from embedtune.transforms.files import load_transform, save_transform
 from embedtune.transforms.identity import Identity
 from embedtune.transforms.linear import Linear
 from embedtune.transforms.pooling import Pooled, Pooling
+from embedtune.transforms.read_on import ReadOnDeltas
 
 TRANSFORMS = Registry(
     "transform",
@@ -21,6 +22,9 @@ TRANSFORMS = Registry(
             "one matrix for queries, documents, or both",
         ),
         "item_deltas": Entry("embedtune.transforms.deltas:ItemDeltas", "a shift for each known document"),
+        "read_on": Entry(
+            "embedtune.transforms.read_on:ReadOnDeltas", "long documents moved to all that they say"
+        ),
         "pooled": Entry("embedtune.transforms.pooling:Pooled", "vectors as they are, histories pooled"),
         "item_factors": Entry(
             "embedtune.transforms.factors:ItemFactors", "two vectors for each known item, one for histories"
@@ -51,6 +55,7 @@ __all__ = [
     "Linear",
     "Pooled",
     "Pooling",
+    "ReadOnDeltas",
     "load_transform",
     "save_transform",
     "then",

@@ -83,7 +83,7 @@ class ItemDeltas:
                 f"{len(x)} document vectors came with {len(ids)} ids",
                 fix="give one id for each row",
             )
-        rows = np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))  # (n,), -1 is unknown
+        rows = self.places(ids)
         known = np.flatnonzero(rows >= 0)
         if not len(known):
             return x
@@ -93,6 +93,10 @@ class ItemDeltas:
             shifted = x[here] + self.deltas[rows[here]]
             y[here] = unit_length(shifted) if self.normalise else shifted
         return y
+
+    def places(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Give the place of each id among the known ones, (n,); -1 where it is not known."""
+        return np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
 
     def scaled(self, strength: float) -> ItemDeltas | Identity:
         """Multiply every delta by ``strength``: 0 is the identity, 1 the transform itself."""

@@ -8,9 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from embedtune.training.budget import Budget
-from embedtune.training.of_documents import Unread
 from embedtune.training.retrieval import TuningData
-from embedtune.transforms import ItemDeltas, then
+from embedtune.transforms import ReadOnDeltas, then
 from embedtune.tuners.base import Tuner
 from embedtune.types import Transform
 
@@ -21,8 +20,9 @@ class ReadOn:
 
     A model reads a few hundred tokens; of many papers, manuals and tickets that is less than a half, and a
     conclusion comes last. The rest, read in windows that each begin with the document's own beginning, is
-    mixed with the first window. The stored vectors move by what was known of each document when the map was
-    fitted; documents that come later are read as before.
+    mixed with the first window. Stored vectors move by what was known of each document when the map was
+    fitted; documents that come later are read on where their texts are at hand, see
+    :class:`~embedtune.transforms.ReadOnDeltas`.
 
     Parameters
     ----------
@@ -44,13 +44,11 @@ class ReadOn:
         unread = train.unread
         if unread is None or not len(unread.documents):
             return self.tuner.fit(train, seed=seed, budget=budget)
-        below = self._moves(train, unread)
+        below = ReadOnDeltas.of(
+            [train.document_ids[row] for row in unread.documents],
+            np.asarray(train.documents[unread.documents], np.float32),
+            unread.vectors,
+            share=self.share,
+            normalise=train.cosine,
+        )
         return then(below, self.tuner.fit(train.mapped(below), seed=seed, budget=budget))
-
-    def _moves(self, train: TuningData, unread: Unread) -> ItemDeltas:
-        """Give what brings each long document to the weighted mean of its windows."""
-        ids = tuple(train.document_ids[row] for row in unread.documents)
-        if train.cosine:
-            return ItemDeltas(ids, self.share * unread.vectors)
-        first = np.asarray(train.documents[unread.documents], np.float32)
-        return ItemDeltas(ids, self.share / (1 + self.share) * (unread.vectors - first), normalise=False)

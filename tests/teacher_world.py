@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from unit_length import unit
 
 D, DOCUMENTS, QUERIES, LABELLED = 24, 100, 340, 40
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @dataclass

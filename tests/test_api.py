@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unit_length import unit
 
 import embedtune
 from embedtune import Tuned, evaluate, fine_tune
@@ -23,10 +24,6 @@ from embedtune.weights.methods import Full
 
 D = 12
 TOO_FEW = "do not tune: too few labels to tell"
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def rotation(seed: int = 0) -> np.ndarray:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
+from unit_length import unit
 
 from embedtune import Tuned, evaluate, fine_tune, load
 from embedtune.data import read
@@ -17,10 +18,6 @@ from embedtune.transforms import Identity, Linear
 D = 12
 N, LEGAL = 300, 60
 WORSE = "do not tune: worse"
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from unit_length import unit
 
 from embedtune import evaluate, fine_tune, load
 from embedtune.encoders.vectors import VectorsEncoder
 from embedtune.errors import UserError
 
 D = 12
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def encoder_of(ids: list[str], x: np.ndarray) -> VectorsEncoder:

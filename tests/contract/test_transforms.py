@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from unit_length import unit
 
 from embedtune.transforms import (
     TRANSFORMS,
@@ -36,10 +37,6 @@ IDS = ("a", "b", "ü")
 
 def random(*shape: int, seed: int = 0) -> Vectors:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def unit(x: Vectors) -> Vectors:
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 DELTAS = ItemDeltas(IDS, random(3, D, seed=1))

@@ -8,15 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.tuners import TUNERS, Budget, Tuner, TuningData
 from embedtune.types import Transform, Vectors
 
 D, DOCUMENTS = 6, 30
-
-
-def unit(x: Vectors) -> Vectors:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
+from unit_length import unit
 
 import embedtune.heads.fitting as fitting
 from embedtune.errors import UserError, VectorError
@@ -19,10 +20,6 @@ from embedtune.judging.voting import Voters
 from embedtune.training.budget import Budget
 from embedtune.training.items import LabelledItems
 from embedtune.transforms import Identity, Linear
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def world(n: int, *, several: bool = False, seed: int = 0) -> LabelledItems:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from unit_length import unit
 
 from embedtune.errors import UserError
 from embedtune.judging import classified
 from embedtune.judging.classified import Classified
 from embedtune.training.items import LabelledItems
 from embedtune.transforms import Identity, Linear
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def problem(n: int = 60, labels: list | None = None, groups: np.ndarray | None = None) -> Classified:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.judging.folded import AT_ONCE, Candidate, Folded, OutOfBudget
 from embedtune.judging.labelled import Labelled
@@ -22,10 +23,6 @@ from embedtune.tuners.forecast import forecast
 from embedtune.tuners.ladder_retrieval import ladder
 from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.ridge import RidgeTuner
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def labelled_of(

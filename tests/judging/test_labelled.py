@@ -8,14 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.judging import labelled as module
 from embedtune.judging.labelled import Labelled
 from embedtune.transforms import Chain, Identity, ItemDeltas, Linear
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture

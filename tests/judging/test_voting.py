@@ -7,13 +7,10 @@ import pytest
 from scipy.sparse import csr_matrix
 from sklearn.metrics import average_precision_score, f1_score
 from sklearn.neighbors import KNeighborsClassifier
+from unit_length import unit
 
 from embedtune.judging.voting import accuracy, average_precision, chosen_classes, f1, macro_f1, vote
 from embedtune.training.items import LabelledItems
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def indicators(rows: list[list[int]]) -> csr_matrix:

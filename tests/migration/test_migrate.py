@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
+from unit_length import unit
 
 from embedtune import stores
 from embedtune.cli.app import app
@@ -22,10 +23,6 @@ from embedtune.migration.traffic import read_traffic
 
 N, D = 400, 12
 IDS = [f"d{i}" for i in range(N)]
-
-
-def unit(x):
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 class Model:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.judging.metrics import evaluate_ranks
 from embedtune.migration.quality import judge, ratio
 from embedtune.search import positive_ranks
-
-
-def unit(x):
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unit_length import unit
 
 import embedtune
 from embedtune import Tuned, fine_tune
@@ -15,10 +16,6 @@ from embedtune.errors import VectorError
 from embedtune.transforms.codes import rounding_of
 
 D, NEEDED = 32, 6
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

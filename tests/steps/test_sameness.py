@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unit_length import unit
 
 import embedtune
 from embedtune import Tuned, fine_tune
@@ -26,10 +27,6 @@ from embedtune.tuners.ladder_similarity import ladder
 
 D = 12
 GIVEN = Threshold(0.5, 0.9, (0.8, 0.95), 0.7, (0.6, 0.8), 40, 20, "best F1", 1.0)
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
 
 
 def world(pairs: int = 400, levels: int = 2) -> tuple[VectorsEncoder, list[dict[str, Any]]]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unit_length import unit
 
 from embedtune.artifact.tuned import Tuned
 from embedtune.encoders.vectors import VectorsEncoder
@@ -22,10 +23,6 @@ from embedtune.stores.mapping import DocumentMap
 from embedtune.transforms import Linear
 
 ROWS, WIDTH = 600, 16
-
-
-def unit(x):
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @dataclass

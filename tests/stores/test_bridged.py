@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
+from unit_length import unit
 
 from embedtune.artifact.tuned import Tuned
 from embedtune.cli.app import app
@@ -27,10 +28,6 @@ THINGS = ["door", "river", "house", "lamp", "stone", "tree", "horse", "wheel"]
 TEXTS = [f"{a} {b} {c}" for a in WORDS for b in WORDS for c in THINGS if a < b][:400]
 IDS = [f"d{i}" for i in range(len(TEXTS))]
 OLD = 64
-
-
-def unit(x):
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def parsed(text):

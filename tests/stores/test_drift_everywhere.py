@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from unit_length import unit
 
 from embedtune.artifact.tuned import Tuned
 from embedtune.errors import StoreError
@@ -19,10 +20,6 @@ TEXTLESS = ("numpy_file", "faiss")
 
 NORMALISING = ("qdrant",)
 """What brings vectors to unit length by itself."""
-
-
-def unit(x):
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 class Texts:

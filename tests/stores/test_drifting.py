@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from unit_length import unit
 
 from embedtune.artifact.reference import Reference
 from embedtune.artifact.tuned import Tuned, load
@@ -21,10 +22,6 @@ from embedtune.stores.queries import read_given
 from embedtune.transforms import Linear
 
 ROWS, WIDTH = 600, 16  # of the stores in conftest.py
-
-
-def unit(x):
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 class Texts:

@@ -8,15 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.judging.labelled import Labelled
 from embedtune.transforms import Identity
 from embedtune.tuners import TuningData
 from embedtune.types import Transform, Vectors
-
-
-def unit(x: Vectors) -> Vectors:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.errors import UserError
 from embedtune.judging.classified import Classified
@@ -22,10 +23,6 @@ from embedtune.tuners.prototypes import PrototypesTuner, _Descent, with_none
 from embedtune.types import Transform
 
 TUNERS = [DiscriminantTuner(), PrototypesTuner(), NeighboursTuner()]
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def hidden(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.judging.labelled import Labelled
 from embedtune.training.budget import Budget
@@ -95,10 +96,6 @@ def test_where_it_gains_the_best_adapter_is_tried_on_it_whitened_and_without_whe
     assert (f"{name}, read on)" in found) is (whitening is takes_it)
     assert found.get(f"{name}, read on)", ReadOn(tuner)) == ReadOn(tuner)
     assert all(one.candidate is None or one.candidate.rung == 2 for one in tried if "read on" in one.name)
-
-
-def unit(x: Any) -> Any:
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 def test_shifts_stand_on_adapters_that_are_not_exaggerated(asked_again: Labelled) -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.tuners import nudge
 from embedtune.tuners.nudge import nudge_m, nudge_n
@@ -13,10 +14,6 @@ AXES = np.eye(2, dtype=np.float32)  # document 0 points east, document 1 north
 TRAIN = np.array([[0.6, 0.8]], np.float32)
 VALIDATION = np.array([[0.5, math.sqrt(0.75)]], np.float32)  # 60 degrees: nearer to document 1
 FIRST = csr_matrix(np.array([[1, 0]], np.float32))
-
-
-def unit(x):
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
 def test_nudge_m_by_hand():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import spearmanr
+from unit_length import unit
 
 from embedtune.errors import UserError
 from embedtune.training.pairs import ScoredPairs
@@ -18,10 +19,6 @@ from embedtune.tuners.pair_linear import PairLinearTuner, correlation_loss, orde
 from embedtune.tuners.pair_metric import PairMetricTuner, positive_root, scores_as_similarities
 
 D = 8
-
-
-def unit(x):
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
 def made_up(n=400, seed=0, similarity="cosine", noise=0.02):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from unit_length import unit
 
 from embedtune.training.of_documents import Unread
 from embedtune.training.retrieval import TuningData
@@ -17,11 +18,6 @@ from embedtune.tuners.linear import LinearTuner
 from embedtune.tuners.read_on import ReadOn
 from embedtune.tuners.ridge import RidgeTuner
 from embedtune.tuners.whitened import Whitened
-from embedtune.types import Vectors
-
-
-def unit(x: Any) -> Vectors:
-    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True), np.float32)
 
 
 @pytest.fixture

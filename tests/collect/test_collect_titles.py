@@ -12,7 +12,7 @@ import pytest
 from embedtune import fine_tune
 from embedtune.collect import collect
 from embedtune.collect import titles as module
-from embedtune.collect.titles import with_titles
+from embedtune.collect.of_documents import with_of_documents
 from embedtune.data import Dataset, read
 from embedtune.data.dataset import titled
 from embedtune.training.budget import Budget
@@ -50,7 +50,7 @@ def encoder() -> Encoder:
 
 def test_they_train_as_queries_of_their_documents(encoder: Encoder) -> None:
     dataset = data()
-    found = with_titles(collect(dataset, encoder, test="test"), dataset, encoder, Budget())
+    found = with_of_documents(collect(dataset, encoder, test="test"), dataset, encoder, Budget())
     assert found.labels == 40
     assert len(found.train) == 40
     pseudo = found.train.training(found.train.relevance).pseudo
@@ -68,30 +68,30 @@ def test_not_where_there_are_few_of_them_or_many_labels(
     monkeypatch.setattr(module, "MOST_LABELS", 40)
     for dataset in (few, many):
         found = collect(dataset, encoder, test="test")
-        assert with_titles(found, dataset, encoder, Budget()) is found
+        assert with_of_documents(found, dataset, encoder, Budget()).train.pseudo is None
 
 
 def test_not_where_it_costs_money(encoder: Encoder) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
     encoder.cost = lambda items, kind: f"{len(items)} of {kind}"  # type: ignore[attr-defined]
-    assert with_titles(found, dataset, encoder, Budget()) is found
+    assert with_of_documents(found, dataset, encoder, Budget()).train.pseudo is None
     encoder.cost = lambda items, kind: None  # type: ignore[attr-defined]
-    assert with_titles(found, dataset, encoder, Budget()).train.pseudo is not None
+    assert with_of_documents(found, dataset, encoder, Budget()).train.pseudo is not None
 
 
 def test_not_where_vectors_are_known_by_id(encoder: Encoder, by_id: Callable[[Dataset, Any], Any]) -> None:
     dataset = data()
     vectors = by_id(dataset, encoder)
     found = collect(dataset, vectors, test="test")
-    assert with_titles(found, dataset, vectors, Budget()) is found
+    assert with_of_documents(found, dataset, vectors, Budget()).train.pseudo is None
 
 
 def test_not_beside_labels_of_the_same_kind(encoder: Encoder) -> None:
     dataset = data()
     found = collect(dataset, encoder, test="test")
     own = replace(found, train=replace(found.train, made=np.arange(40) < 20))
-    assert with_titles(own, dataset, encoder, Budget()) is own
+    assert with_of_documents(own, dataset, encoder, Budget()).train.pseudo is None
 
 
 def test_the_labels_serve_alone_where_they_would_take_too_long(
@@ -101,9 +101,9 @@ def test_the_labels_serve_alone_where_they_would_take_too_long(
     found = collect(dataset, encoder, test="test")
     slow_down(encoder)
     start = clock.now
-    assert with_titles(found, dataset, encoder, Budget(start + 50)) is found
+    assert with_of_documents(found, dataset, encoder, Budget(start + 50)).train.pseudo is None
     assert start + 10 <= clock.now < start + 12
-    assert with_titles(found, dataset, encoder, Budget(clock.now + 500)).train.pseudo is not None
+    assert with_of_documents(found, dataset, encoder, Budget(clock.now + 500)).train.pseudo is not None
 
 
 def test_a_ladder_tries_them_and_a_method_by_name_does_not(encoder: Encoder) -> None:

@@ -13,7 +13,7 @@ import pytest
 from embedtune import evaluate, fine_tune, load
 from embedtune.collect import collect
 from embedtune.collect import unread as module
-from embedtune.collect.unread import with_unread
+from embedtune.collect.of_documents import with_of_documents
 from embedtune.data import Dataset, read
 from embedtune.encoders import load_encoder
 from embedtune.training.budget import Budget
@@ -67,7 +67,7 @@ def encoder() -> Encoder:
 
 def test_a_document_has_the_mean_of_its_later_windows(encoder: Encoder) -> None:
     dataset = data()
-    found = with_unread(collect(dataset, encoder, test="test"), dataset, encoder, Budget())
+    found = with_of_documents(collect(dataset, encoder, test="test"), dataset, encoder, Budget())
     unread = found.train.training(found.train.relevance).unread
     assert unread is not None
     assert unread.documents.tolist() == list(range(60))
@@ -80,7 +80,7 @@ def test_not_where_few_documents_are_long_or_very_many(
 ) -> None:
     for long, expected in ((0, 0), (5, 0), (6, 6)):
         dataset = data(long=long)
-        found = with_unread(collect(dataset, encoder, test="test"), dataset, encoder, Budget())
+        found = with_of_documents(collect(dataset, encoder, test="test"), dataset, encoder, Budget())
         unread = found.train.unread
         assert (0 if unread is None else len(unread.documents)) == expected
     monkeypatch.setattr(module, "MOST_LONG", 5)
@@ -89,14 +89,14 @@ def test_not_where_few_documents_are_long_or_very_many(
     later_windows = encoder.later_windows
     monkeypatch.setattr(encoder, "later_windows", lambda texts: (cut.extend(texts), later_windows(texts))[1])
     found = collect(dataset, encoder, test="test")
-    assert with_unread(found, dataset, encoder, Budget()) is found
+    assert with_of_documents(found, dataset, encoder, Budget()).train.unread is None
     assert len(cut) == 6  # no more are looked at
 
 
 def test_not_where_nothing_is_tuned(encoder: Encoder) -> None:
     dataset = data(labels=10)
     found = collect(dataset, encoder, test="test")
-    assert with_unread(found, dataset, encoder, Budget()) is found
+    assert with_of_documents(found, dataset, encoder, Budget()).train.unread is None
 
 
 def test_not_where_the_model_does_not_cut_texts_or_vectors_are_known_by_id(
@@ -105,7 +105,7 @@ def test_not_where_the_model_does_not_cut_texts_or_vectors_are_known_by_id(
     dataset = data()
     vectors = by_id(dataset, encoder)
     found = collect(dataset, vectors, test="test")
-    assert with_unread(found, dataset, vectors, Budget()) is found
+    assert with_of_documents(found, dataset, vectors, Budget()).train.unread is None
 
 
 def test_documents_are_read_as_before_where_it_would_take_too_long(
@@ -115,9 +115,9 @@ def test_documents_are_read_as_before_where_it_would_take_too_long(
     found = collect(dataset, encoder, test="test")
     slow_down(encoder)
     start = clock.now
-    assert with_unread(found, dataset, encoder, Budget(start + 20)) is found
+    assert with_of_documents(found, dataset, encoder, Budget(start + 20)).train.unread is None
     assert start + 4 <= clock.now < start + 6
-    assert with_unread(found, dataset, encoder, Budget(clock.now + 500)).train.unread is not None
+    assert with_of_documents(found, dataset, encoder, Budget(clock.now + 500)).train.unread is not None
 
 
 def test_a_ladder_reads_on_where_that_helps_and_a_method_by_name_does_not(encoder: Encoder) -> None:

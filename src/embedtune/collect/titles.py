@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from dataclasses import replace
-
 import numpy as np
 
 from embedtune.collect.collected import Collected
 from embedtune.collect.encode import by_id, encode
 from embedtune.data.dataset import Dataset
 from embedtune.data.titles import titles
-from embedtune.encoders.pace import Unfinished, within
-from embedtune.judging.labelled import Labelled
-from embedtune.judging.verdict import FEWEST
 from embedtune.training.budget import Budget
 from embedtune.training.of_documents import PseudoQueries
 from embedtune.types import Encoder
@@ -27,32 +21,21 @@ FEWEST_TITLES = 100
 MOST_LABELS = 5000
 """Labelled queries up to which titles are tried; the most that they were measured with are 807."""
 
-SHARE = 0.2
-"""Part of the time left that encoding them may take."""
 
-WITHOUT = "titles do not train in this run"
-"""What is told while encoding them, once it is clear that the time does not suffice."""
+def pseudo_queries(
+    found: Collected, dataset: Dataset, encoder: Encoder, budget: Budget
+) -> PseudoQueries | None:
+    """Encode the titles of a part of the documents as queries; None where they are of no use.
 
-
-def with_titles(found: Collected, dataset: Dataset, encoder: Encoder, budget: Budget) -> Collected:
-    """Add the titles of a part of the documents to what trains, where they may be of use.
-
-    They are left out where the model reads no texts, where reading them costs money, where the labels are
-    of the same kind, and where they would not have vectors within a part of the time that is left.
+    They are left out where queries are no texts, where reading them costs money, and where labels are of the
+    same kind or many.
     """
-    train = found.train
-    if not isinstance(train, Labelled) or train.made is not None or found.made or dataset.images:
-        return found
-    if not FEWEST <= found.labels <= MOST_LABELS:
-        return found
-    if by_id(encoder, "query") or by_id(encoder, "document"):
-        return found
+    made = found.made or getattr(found.train, "made", None) is not None
+    if made or "query" in dataset.images or by_id(encoder, "query") or found.labels > MOST_LABELS:
+        return None
     texts, documents = titles(dataset, MOST)
     cost = getattr(encoder, "cost", None)
     if len(texts) < FEWEST_TITLES or (cost is not None and cost(texts, kind="query") is not None):
-        return found
-    with contextlib.suppress(Unfinished), within(budget.leaving(1 - SHARE).deadline, WITHOUT):
-        vectors = encode(encoder, texts, "query", budget.progress)
-        pseudo = PseudoQueries(np.asarray(vectors, np.float32), documents)
-        return replace(found, train=replace(train, pseudo=pseudo))
-    return found
+        return None
+    vectors = encode(encoder, texts, "query", budget.progress)
+    return PseudoQueries(np.asarray(vectors, np.float32), documents)

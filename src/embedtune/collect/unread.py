@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedtune.collect.collected import Collected
-from embedtune.collect.encode import by_id, encode
+from embedtune.collect.encode import encode
 from embedtune.data.dataset import Dataset
-from embedtune.encoders.pace import Unfinished, current_pace, within
+from embedtune.encoders.pace import current_pace
 from embedtune.encoders.windows import mean_of_each
-from embedtune.judging.labelled import Labelled
-from embedtune.judging.verdict import FEWEST
 from embedtune.training.budget import Budget
 from embedtune.training.of_documents import Unread
 from embedtune.types import Encoder
@@ -32,31 +27,20 @@ LEAST_LONG = 0.05
 MOST_LONG = 20_000
 """Long documents at most: each has a vector of its own in the artifact."""
 
-SHARE = 0.2
-"""Part of the time left that encoding them may take."""
 
-WITHOUT = "documents are read as far as the model reads"
-"""What is told while encoding them, once it is clear that the time does not suffice."""
+def unread_ends(dataset: Dataset, encoder: Encoder, budget: Budget) -> Unread | None:
+    """Encode what the model does not read of documents; None where few of these are longer, or very many.
 
-
-def with_unread(found: Collected, dataset: Dataset, encoder: Encoder, budget: Budget) -> Collected:
-    """Add what the model does not read of documents, where many are longer than that.
-
-    It is left out where the model reads no texts, or does not cut them into windows (those of an API,
-    where reading costs money, do not), and where encoding would take more than a part of the time left.
+    Models that do not cut texts into windows read as before (those of an API, where reading costs money, do
+    not).
     """
-    train, cut = found.train, getattr(encoder, "later_windows", None)
-    if not isinstance(train, Labelled) or found.labels < FEWEST:
-        return found
-    if cut is None or "document" in dataset.images or by_id(encoder, "document"):
-        return found
-    with contextlib.suppress(Unfinished), within(budget.leaving(1 - SHARE).deadline, WITHOUT):
-        texts, rows = _windows(cut, dataset.document_texts, budget)
-        if not LEAST_LONG * len(dataset.documents) <= len(np.unique(rows)) <= MOST_LONG:
-            return found
-        means = mean_of_each(encode(encoder, texts, "document", budget.progress), rows)
-        return replace(found, train=replace(train, unread=Unread(*means)))
-    return found
+    cut = getattr(encoder, "later_windows", None)
+    if cut is None:
+        return None
+    texts, rows = _windows(cut, dataset.document_texts, budget)
+    if not LEAST_LONG * len(dataset.documents) <= len(np.unique(rows)) <= MOST_LONG:
+        return None
+    return Unread(*mean_of_each(encode(encoder, texts, "document", budget.progress), rows))
 
 
 def _windows(cut: Cut, documents: list[str], budget: Budget) -> tuple[list[str], NDArray[np.int64]]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from embedtune.collect import Collected, collect, training_splits
+from embedtune.collect.of_documents import with_of_documents
 from embedtune.collect.probes import probes_of
-from embedtune.collect.titles import with_titles
-from embedtune.collect.unread import with_unread
 from embedtune.data.dataset import Dataset
 from embedtune.encoders.pace import Unfinished, within
 from embedtune.judging.retention import ProbeSet
@@ -94,8 +93,7 @@ def prepare(
     with _time_of(budget):
         found, probes = collect(dataset, encoder, test=test, progress=progress), None
         if climbing:
-            for more in (with_titles, with_unread):
-                found = more(found, dataset, encoder, budget)
+            found = with_of_documents(found, dataset, encoder, budget)
         if found.labels >= FEWEST:
             with contextlib.suppress(*() if keeping else (Unfinished,)):
                 probes = probes_of(dataset, encoder, seed=seed, needed=keeping, progress=progress)

@@ -22,8 +22,7 @@ import numpy as np
 
 from embedtune.artifact.probes import uncached
 from embedtune.collect import collect
-from embedtune.collect.titles import with_titles
-from embedtune.collect.unread import with_unread
+from embedtune.collect.of_documents import with_of_documents
 from embedtune.encoders import load_encoder
 from embedtune.encoders.tokens import reading_lengths
 from embedtune.errors import UserError
@@ -153,8 +152,7 @@ def _tune(
         if kept is None:
             shutil.rmtree(folder, ignore_errors=True)
     found = collect(asked.dataset, encoder, test=asked.test, progress=budget.progress)
-    for more in (with_titles, with_unread):
-        found = more(found, asked.dataset, encoder, _until(budget, 2 * adapters))
+    found = with_of_documents(found, asked.dataset, encoder, _until(budget, 2 * adapters))
     tuned_pool = replace(like(found.train, pool), fixed=(round_,))
     label = f"{method.name} × {trained.strength:g}"
     weights = choose(tuned_pool, **own, budget=_until(budget, 2 * adapters))

@@ -1,4 +1,4 @@
-"""What documents say of themselves, encoded beside the labels: their titles, and what the base does not read."""
+"""What documents say of themselves, encoded beside the labels: titles, and what the base does not read."""
 
 from __future__ import annotations
 

@@ -228,3 +228,10 @@ def test_a_query_finds_images(tiny_clip: Path, pictures: list[str]) -> None:
     tuned = fine_tune(base_model=str(tiny_clip), data=rows, method="procrustes")
     assert tuned.verdict.task == "retrieval"
     assert tuned.verdict.labels == 24
+
+
+def test_long_texts_have_later_windows_and_images_none(tiny_clip: Path) -> None:
+    encoder, on_and_on = load_encoder(tiny_clip), "a red heart " * 10
+    windows, rows = encoder.later_windows([ImagePath(f"/pictures/{on_and_on}.png"), on_and_on])
+    assert set(rows.tolist()) == {1}
+    assert all(window.startswith("a red heart") for window in windows)

@@ -75,6 +75,10 @@ class ClipEncoder(TransformerEncoder):
             found = self._of_images([items[row] for row in rows.tolist()])
             yield rows, unit_rows(found) if self.similarity == "cosine" else found
 
+    def later_windows(self, texts: Sequence[str]) -> tuple[list[str], NDArray[np.int64]]:
+        """Cut what is not read of texts into windows; of images all is read."""
+        return super().later_windows(["" if isinstance(text, ImagePath) else text for text in texts])
+
     def _of_images(self, paths: list[str]) -> Vectors:
         opened = list(in_parallel(_open, paths))
         wrong = [

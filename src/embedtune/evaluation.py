@@ -28,7 +28,7 @@ from embedtune.steps.asked import check_metric, check_slices
 from embedtune.steps.decision import on_test
 from embedtune.steps.parts import spots_of
 from embedtune.transforms import Identity
-from embedtune.types import Encoder
+from embedtune.types import Encoder, Transform
 
 Progress = Callable[[str, int, int], None]
 
@@ -85,13 +85,12 @@ def evaluate(
         split = dataset.splits[0]
     found = _judging(dataset, judged.encoder, split, progress)
     metric = metric or found.metrics[0]
-    as_encoded = _read_on(found, dataset, judged)
-    result = on_test(as_encoded, Identity(), judged.transform, metric, seed)
+    before: tuple[Collected, Transform] = found, Identity()
     if other is not None:
-        compared = _read_on(_judging(dataset, other.encoder, split, progress), dataset, other)
-        result = result.against(on_test(compared, Identity(), other.transform, metric, seed))
-    elif as_encoded is not found:
-        result = result.against(on_test(found, Identity(), Identity(), metric, seed))
+        compared = _judging(dataset, other.encoder, split, progress)
+        before = _read_on(compared, dataset, other), other.transform
+    after = _read_on(found, dataset, judged), judged.transform
+    result = on_test(before, after, metric, seed)
     gain = result.gain() or Gain(0.0, (0.0, 0.0), 1.0, 0)
     parts = slices_of(dataset, slices, found.test_from)
     return Evaluation(
@@ -155,15 +154,13 @@ def _judging(dataset: Dataset, encoder: Encoder, split: str, progress: Progress 
 def _read_on(found: Collected, dataset: Dataset, model: Tuned) -> Collected:
     """Read documents that the model does not know as :meth:`Tuned.encode_documents` does."""
     judged = found.test
-    if not isinstance(judged, Labelled) or by_id(model.encoder, "document") or "document" in dataset.images:
+    if not isinstance(judged, Labelled) or by_id(model.encoder, "document"):
         return found
     documents = read_on(
         judged.documents,
-        dataset.document_texts,
+        dataset.items("document"),
         judged.document_ids,
         encoder=model.encoder,
         transform=model.transform,
     )
-    if documents is judged.documents:
-        return found
     return replace(found, test=replace(judged, documents=documents))

@@ -115,12 +115,6 @@ class Judged:
             base, tuned = ({name: side[name][rows] for name in kept} for side in (self.base, self.tuned))
         return Judged(base, tuned, {}, self.groups[rows], self.texts, self.seed)
 
-    def against(self, other: Judged) -> Judged:
-        """Give the same tuned model with the tuned model of ``other``, on the same rows, as the base."""
-        mine, others = self.within, other.within
-        within = None if mine is None or others is None else lambda rows: (others(rows)[1], mine(rows)[1])
-        return replace(self, base=other.tuned, within=within)
-
     def gains(self) -> dict[str, Gain]:
         """Gains by stratum, where it has any rows."""
         found = {name: self.gain(rows) for name, rows in self.strata.items()}

@@ -116,7 +116,7 @@ def judge(
     wrong = wrong_share(choice.far) if choice and choice.far is not None else None
     judged, where = folded, "out of fold"
     if found.test is not None:
-        judged, where = _on_both_tests(base_found, found, transform, metric, seed), "test"
+        judged, where = on_test((base_found, Identity()), (found, transform), metric, seed), "test"
     test = judged.gain() if judged and found.test is not None else None
     base = judged.base[judged.metric][judged.whole] if judged else np.zeros(0)
     base_gain = gain_of(base, judged.groups[judged.whole], seed) if judged else None
@@ -219,26 +219,22 @@ def in_words(budget: Budget, clock: Clock) -> str:
     return f"{seconds / 60:g} min" if seconds >= 120 and seconds % 60 == 0 else f"{seconds:g} s"
 
 
-def _on_both_tests(base: Collected, found: Collected, transform: Transform, metric: str, seed: int) -> Judged:
-    """Put the base and a map side by side on the test split, where the map may be of other vectors."""
-    judged = on_test(found, Identity(), transform, metric, seed)
-    if base is found:
-        return judged
-    return judged.against(on_test(base, Identity(), Identity(), metric, seed))
-
-
-def on_test(found: Collected, base: Transform, tuned: Transform, metric: str, seed: int) -> Judged:
-    """Put two maps side by side on the test split."""
+def on_test(
+    before: tuple[Collected, Transform], after: tuple[Collected, Transform], metric: str, seed: int
+) -> Judged:
+    """Put two maps side by side on the test split, each on vectors of its own of the same rows."""
+    found, _ = after
     problem, rows = found.test, found.test_rows
-    if problem is None:
+    sides = [(one.test, one.test_train, map_) for one, map_ in (before, after) if one.test is not None]
+    if problem is None or len(sides) < 2:
         raise ValueError("there is no test split")
     names = tuple(dict.fromkeys((metric, *found.metrics)))
 
     def scores(
         some: NDArray[np.int64], asked: tuple[str, ...]
     ) -> tuple[dict[str, Values], dict[str, Values]]:
-        before, after = (problem.evaluate(one, some, found.test_train, asked) for one in (base, tuned))
-        return before, after
+        base, tuned = (test.evaluate(map_, some, train, asked) for test, train, map_ in sides)
+        return base, tuned
 
     alone = names if isinstance(problem, Scored) else (metric,)
     both = scores(rows, names)

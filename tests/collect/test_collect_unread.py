@@ -89,14 +89,14 @@ def test_not_where_few_documents_are_long_or_very_many(
     later_windows = encoder.later_windows
     monkeypatch.setattr(encoder, "later_windows", lambda texts: (cut.extend(texts), later_windows(texts))[1])
     found = collect(dataset, encoder, test="test")
-    assert with_of_documents(found, dataset, encoder, Budget()).train.unread is None
+    assert with_of_documents(found, dataset, encoder, Budget()) is found
     assert len(cut) == 6  # no more are looked at
 
 
 def test_not_where_nothing_is_tuned(encoder: Encoder) -> None:
     dataset = data(labels=10)
     found = collect(dataset, encoder, test="test")
-    assert with_of_documents(found, dataset, encoder, Budget()).train.unread is None
+    assert with_of_documents(found, dataset, encoder, Budget()) is found
 
 
 def test_not_where_the_model_does_not_cut_texts_or_vectors_are_known_by_id(
@@ -105,7 +105,7 @@ def test_not_where_the_model_does_not_cut_texts_or_vectors_are_known_by_id(
     dataset = data()
     vectors = by_id(dataset, encoder)
     found = collect(dataset, vectors, test="test")
-    assert with_of_documents(found, dataset, vectors, Budget()).train.unread is None
+    assert with_of_documents(found, dataset, vectors, Budget()) is found
 
 
 def test_documents_are_read_as_before_where_it_would_take_too_long(
@@ -115,7 +115,7 @@ def test_documents_are_read_as_before_where_it_would_take_too_long(
     found = collect(dataset, encoder, test="test")
     slow_down(encoder)
     start = clock.now
-    assert with_of_documents(found, dataset, encoder, Budget(start + 20)).train.unread is None
+    assert with_of_documents(found, dataset, encoder, Budget(start + 20)) is found
     assert start + 4 <= clock.now < start + 6
     assert with_of_documents(found, dataset, encoder, Budget(clock.now + 500)).train.unread is not None
 

@@ -29,16 +29,19 @@ def with_of_documents(found: Collected, dataset: Dataset, encoder: Encoder, budg
     """Add titles and unread ends of documents to what trains a search, where they may be of use.
 
     They are left out where nothing is tuned or documents are no texts, and where they would not have vectors
-    within a part of the time that is left; see also :func:`~embedtune.collect.titles.pseudo_queries` and
-    :func:`~embedtune.collect.unread.unread_ends`.
+    within a part of the time that is left; titles also where labels are of the same kind or many. See
+    :func:`~embedtune.collect.titles.pseudo_queries` and :func:`~embedtune.collect.unread.unread_ends`.
     """
-    train = found.train
+    train, pseudo, ends = found.train, None, None
     if not isinstance(train, Labelled) or found.labels < FEWEST:
         return found
     if "document" in dataset.images or by_id(encoder, "document"):
         return found
-    with contextlib.suppress(Unfinished), within(budget.leaving(1 - SHARE).deadline, NO_TITLES):
-        train = replace(train, pseudo=titles.pseudo_queries(found, dataset, encoder, budget))
+    if train.made is None and not found.made and found.labels <= titles.MOST_LABELS:
+        with contextlib.suppress(Unfinished), within(budget.leaving(1 - SHARE).deadline, NO_TITLES):
+            pseudo = titles.pseudo_queries(dataset, encoder, budget)
     with contextlib.suppress(Unfinished), within(budget.leaving(1 - SHARE).deadline, NOT_READ_ON):
-        train = replace(train, unread=unread.unread_ends(dataset, encoder, budget))
-    return replace(found, train=train)
+        ends = unread.unread_ends(dataset, encoder, budget)
+    if pseudo is None and ends is None:
+        return found
+    return replace(found, train=replace(train, pseudo=pseudo, unread=ends))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from embedtune.collect.collected import Collected
 from embedtune.collect.encode import by_id, encode
 from embedtune.data.dataset import Dataset
 from embedtune.data.titles import titles
@@ -22,16 +21,12 @@ MOST_LABELS = 5000
 """Labelled queries up to which titles are tried; the most that they were measured with are 807."""
 
 
-def pseudo_queries(
-    found: Collected, dataset: Dataset, encoder: Encoder, budget: Budget
-) -> PseudoQueries | None:
-    """Encode the titles of a part of the documents as queries; None where they are of no use.
+def pseudo_queries(dataset: Dataset, encoder: Encoder, budget: Budget) -> PseudoQueries | None:
+    """Encode the titles of a part of the documents as queries; None where there are few.
 
-    They are left out where queries are no texts, where reading them costs money, and where labels are of the
-    same kind or many.
+    They are left out where queries are no texts, and where reading them costs money.
     """
-    made = found.made or getattr(found.train, "made", None) is not None
-    if made or "query" in dataset.images or by_id(encoder, "query") or found.labels > MOST_LABELS:
+    if "query" in dataset.images or by_id(encoder, "query"):
         return None
     texts, documents = titles(dataset, MOST)
     cost = getattr(encoder, "cost", None)

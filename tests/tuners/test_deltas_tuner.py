@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from unit_length import unit
 
 from embedtune.errors import UserError
 from embedtune.judging.labelled import Labelled
@@ -39,9 +40,6 @@ def repeated() -> Repeated:
     """
     rng = np.random.default_rng(1)
     d, documents = 24, 500
-
-    def unit(x):
-        return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
 
     z = unit(rng.standard_normal((documents, d)))
     own = unit(rng.standard_normal((documents, d)))

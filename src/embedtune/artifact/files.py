@@ -14,7 +14,8 @@ from embedtune.artifact.probes import Probes
 from embedtune.artifact.reference import Reference
 from embedtune.artifact.stock import write_stock, write_tuned_base
 from embedtune.errors import ArtifactError
-from embedtune.transforms import Chain, Identity, load_transform, save_transform, then
+from embedtune.transforms import Identity, load_transform, save_transform, then
+from embedtune.transforms.chain import parts_of
 from embedtune.types import Encoder, Transform
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _load_threshold(entry: Any, place: Path) -> Threshold:
 
 
 def _save_transforms(transform: Transform, out: Path) -> list[dict[str, Any]]:
-    parts = transform.parts if isinstance(transform, Chain) else (transform,)
+    parts = parts_of(transform)
     kept = [part for part in parts if not isinstance(part, Identity)]
     if kept:
         (out / "transforms").mkdir()

@@ -11,7 +11,8 @@ import numpy as np
 
 from embedtune.errors import ArtifactError, DataError, VectorError
 from embedtune.manifest import AGAIN, write_json
-from embedtune.transforms import Chain, ItemDeltas
+from embedtune.transforms import ItemDeltas
+from embedtune.transforms.chain import parts_of
 from embedtune.transforms.codes import before_rounding
 from embedtune.transforms.files import load_tensors, save_tensors
 from embedtune.types import Encoder, Kind, Transform, Vectors
@@ -135,7 +136,7 @@ def _tolerance(encoder: Encoder) -> float:
 
 def known_ids(transform: Transform, limit: int) -> tuple[str, ...]:
     """Give the first ``limit`` document ids that ``transform`` has deltas for."""
-    parts = transform.parts if isinstance(transform, Chain) else (transform,)
+    parts = parts_of(transform)
     return tuple(name for part in parts if isinstance(part, ItemDeltas) for name in part.ids[:limit])[:limit]
 
 

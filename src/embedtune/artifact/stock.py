@@ -17,7 +17,8 @@ import numpy as np
 from embedtune.encoders.model_folder import CONTENT, IGNORED, ModelFolder, read_json
 from embedtune.encoders.static import is_static_folder
 from embedtune.manifest import write_json
-from embedtune.transforms import Chain, Identity, ItemDeltas, Linear, then
+from embedtune.transforms import Identity, ItemDeltas, Linear, then
+from embedtune.transforms.chain import parts_of
 from embedtune.transforms.codes import Rounding
 from embedtune.transforms.files import save_tensors
 from embedtune.types import Encoder, Transform, Vectors
@@ -114,7 +115,7 @@ def _linear_of(transform: Transform) -> tuple[Linear | Identity | None, bool]:
 
     Rounding to codes is left out: it is what is done to vectors when they are stored.
     """
-    parts = transform.parts if isinstance(transform, Chain) else (transform,)
+    parts = parts_of(transform)
     rest: Transform = Identity()
     for part in parts:
         if not isinstance(part, (ItemDeltas, Rounding)):

@@ -89,6 +89,11 @@ def then(first: Transform, second: Transform) -> Transform:
     return _unwrapped(Chain((first, second)))
 
 
+def parts_of(transform: Transform) -> tuple[Transform, ...]:
+    """Give what a map applies, in order: the parts of a chain, or the map itself."""
+    return transform.parts if isinstance(transform, Chain) else (transform,)
+
+
 def _unwrapped(chain: Chain) -> Transform:
     if not chain.parts:
         return Identity()
@@ -98,7 +103,7 @@ def _unwrapped(chain: Chain) -> Transform:
 def _simplified(parts: Iterable[Transform]) -> list[Transform]:
     kept: list[Transform] = []
     for part in parts:
-        for one in part.parts if isinstance(part, Chain) else (part,):
+        for one in parts_of(part):
             if isinstance(one, Identity):
                 continue
             last = kept[-1] if kept else None

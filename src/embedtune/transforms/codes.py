@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from embedtune.errors import VectorError
 from embedtune.transforms.blocks import as_block, frozen
+from embedtune.transforms.chain import parts_of
 from embedtune.transforms.identity import Identity
 from embedtune.types import Transform, Vectors
 
@@ -245,7 +246,7 @@ ROUNDINGS: dict[str, type[Rounding]] = {"int8": Int8, "int4": Int4, "binary": Bi
 
 def rounding_of(transform: Transform) -> Rounding | None:
     """Give what rounds the documents of ``transform`` last; None where nothing does."""
-    last = getattr(transform, "parts", (transform,))[-1:]
+    last = parts_of(transform)[-1:]
     return next((part for part in last if isinstance(part, Rounding)), None)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedtune.errors import VectorError
 from embedtune.transforms.blocks import unit_length
-from embedtune.transforms.chain import Chain
+from embedtune.transforms.chain import parts_of
 from embedtune.transforms.deltas import ItemDeltas
 from embedtune.transforms.identity import Identity
 from embedtune.types import Transform, Vectors
@@ -65,15 +65,12 @@ class ReadOnDeltas(ItemDeltas):
             Whether vectors have unit length (for cosine).
         """
         weight = share if normalise else share / (1 + share)
-        deltas = weight * (later if normalise else later - first)
-        return cls(tuple(ids), np.asarray(deltas, np.float32), normalise, weight)
+        return cls(tuple(ids), _shift(first, later, weight, normalise), normalise, weight)
 
     def moved(self, first: Vectors, later: Vectors) -> Vectors:
         """Move documents (n, d), as the base reads them, by the means (n, d) of their later windows."""
-        weight = np.float32(self.weight)
-        if self.normalise:
-            return unit_length(first + weight * later)
-        return np.asarray(first + weight * (later - first), np.float32)
+        moved = first + _shift(first, later, self.weight, self.normalise)
+        return unit_length(moved) if self.normalise else moved
 
     def scaled(self, strength: float) -> ReadOnDeltas | Identity:
         """Multiply every delta, and the weight, by ``strength``."""
@@ -96,7 +93,11 @@ class ReadOnDeltas(ItemDeltas):
         return cls(shifts.ids, shifts.deltas, shifts.normalise, float(settings["weight"]))
 
 
+def _shift(first: Vectors, later: Vectors, weight: float, normalise: bool) -> Vectors:
+    return np.asarray(weight * (later if normalise else later - first), np.float32)
+
+
 def reading_on(transform: Transform) -> ReadOnDeltas | None:
     """Give the part of a map that reads documents on, which comes first; None where there is none."""
-    first = transform.parts[0] if isinstance(transform, Chain) and transform.parts else transform
+    first = next(iter(parts_of(transform)), None)
     return first if isinstance(first, ReadOnDeltas) else None
